@@ -1,0 +1,1 @@
+"""Machinery: parameters, notebook execution, sweeps, run store, provenance, claims."""

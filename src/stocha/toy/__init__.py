@@ -1,0 +1,1 @@
+"""The toy post's experiment: data, vectorised ensemble, plain reference loop."""
