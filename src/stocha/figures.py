@@ -1,0 +1,381 @@
+"""The one look of every plot: a palette by activation name, one function per kind of figure.
+
+Every function draws onto an optional `ax` and returns it, shows every run thin and their mean
+thick, and states its interval. Colours are those of Okabe and Ito, safe for colour-blind readers,
+and each comes with its own line style and marker, so that a grey print stays legible. Figures are
+dark on white; the book's stylesheet inverts them in dark mode.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from scipy import stats
+
+COLOURS: dict[str, str] = {
+    "relu": "#0072b2",
+    "silu": "#d55e00",
+    "stocha": "#009e73",
+    "learnable_stoch": "#cc79a7",
+    "gumbel_stoch": "#6a3d9a",
+    "bernoulli_silu": "#8c510a",
+    "gelu": "#e69f00",
+    "relu2": "#56b4e9",
+    "rrelu": "#767676",
+}
+"""Each activation's colour, the same in the whole book."""
+
+LABELS: dict[str, str] = {
+    "relu": "ReLU",
+    "silu": "SiLU",
+    "stocha": "StochA",
+    "learnable_stoch": "learnable mixture",
+    "gumbel_stoch": "Gumbel StochA",
+    "bernoulli_silu": "Bernoulli SiLU",
+    "gelu": "GELU",
+    "relu2": "ReLU²",
+    "rrelu": "RReLU",
+}
+"""Each activation's name in legends and labels."""
+
+INTERVALS = ("std", "t")
+WIDTH = 7.0  # inches: at 200 dpi twice the 700 px of the book's column
+
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (7, 1.5, 1.2, 1.5)),
+    (0, (3, 1)),
+    (0, (7, 1.5, 1.2, 1.5, 1.2, 1.5)),
+    (0, (9, 2)),
+    (0, (2, 2)),
+    (0, (4, 1, 1, 1)),
+)
+_MARKERS = "osD^vP*Xp"
+_INK = "#1a1a1a"
+
+
+def style() -> None:
+    """Set matplotlib's defaults to the book's look; call once at the head of a notebook."""
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, 3.6),
+            "figure.dpi": 200,
+            "savefig.dpi": 200,
+            "figure.facecolor": "white",
+            "axes.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "axes.edgecolor": _INK,
+            "axes.labelcolor": _INK,
+            "text.color": _INK,
+            "xtick.color": _INK,
+            "ytick.color": _INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#d9d9d9",
+            "grid.linewidth": 0.6,
+            "lines.linewidth": 2.0,
+            "legend.frameon": False,
+            "legend.fontsize": 9,
+            "legend.handlelength": 3.2,
+        }
+    )
+
+
+def look(levels: Iterable[Hashable]) -> dict[Hashable, dict[str, Any]]:
+    """Return colour, line style, marker and label of every level, for matplotlib's keywords.
+
+    An activation has its own everywhere; other levels (widths, schedules, …) take what the
+    activations present leave over, in the order given, and their text as label.
+    """
+    order = list(dict.fromkeys(levels))
+    names = list(COLOURS)
+    spare = [slot for slot, name in enumerate(names) if name not in order]
+    chosen: dict[Hashable, dict[str, Any]] = {}
+    for level in order:
+        known = level in COLOURS
+        slot = names.index(str(level)) if known else spare.pop(0) if spare else len(chosen)
+        slot %= len(names)
+        chosen[level] = {
+            "color": COLOURS[names[slot]],
+            "linestyle": _DASHES[slot],
+            "marker": _MARKERS[slot],
+            "label": LABELS.get(str(level), str(level)),
+        }
+    return chosen
+
+
+def interval(values: npt.ArrayLike, kind: str = "t") -> tuple[float, float, float]:
+    """Return the mean of `values` (one per run; NaN left out) and the two ends of an interval.
+
+    Parameters: `kind`, "std" for mean ± one standard deviation over runs (how they scatter), "t"
+    for the 95 % Student-t confidence interval of the mean (how well it is known). Fewer than two
+    values have no interval: both ends are NaN. Raises ValueError for another `kind`.
+    """
+    if kind not in INTERVALS:
+        raise ValueError(f"interval={kind!r}: allowed: {', '.join(INTERVALS)}")
+    sample = np.asarray(values, dtype=float)
+    sample = sample[~np.isnan(sample)]
+    if sample.size < 2:
+        return float(sample.mean()) if sample.size else float("nan"), float("nan"), float("nan")
+    half = float(sample.std(ddof=1))
+    if kind == "t":
+        half *= float(stats.t.ppf(0.975, sample.size - 1)) / float(np.sqrt(sample.size))
+    mean = float(sample.mean())
+    return mean, mean - half, mean + half
+
+
+def runs_over_epochs(
+    df: pd.DataFrame,
+    y: str,
+    *,
+    x: str = "epoch",
+    hue: str = "activation",
+    run: str = "run",
+    kind: str = "std",
+    names: Mapping[Any, str] | None = None,
+    legend: str | None = "legend",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw `y` over epochs: every run thin, the mean thick, its interval shaded.
+
+    Parameters:
+        df: tidy, one row per (`hue`, `run`, `x`); without a column `run`, one line per `hue`.
+        kind: of the shaded `interval`, "std" or "t".
+        names: labels of `hue` levels, where `LABELS` does not serve.
+        legend: "legend", "direct" (labels at the right end of the lines: set scales and limits
+            first) or None.
+        ax: where to draw; by default a new figure.
+
+    Returns the axes.
+    """
+    ax = ax or plt.gca()
+    looks = look(df[hue])
+    ends: list[tuple[float, str, str]] = []
+    for level, rows in _levels(df, hue):
+        shape = dict(looks[level], label=(names or {}).get(level, looks[level]["label"]))
+        shape.pop("marker")
+        ends.append((_trace(ax, rows, x, y, run, kind, shape), shape["label"], shape["color"]))
+    ax.set_xlabel(x.replace("_", " "))
+    ax.set_ylabel(y.replace("_", " "))
+    if legend == "legend":
+        ax.legend()
+    elif legend == "direct":
+        _label_ends(ax, float(df[x].max()), ends)
+    return ax
+
+
+def sweep(
+    df: pd.DataFrame,
+    y: str,
+    x: str,
+    *,
+    hue: str = "activation",
+    run: str = "run",
+    kind: str = "t",
+    names: Mapping[Any, str] | None = None,
+    log: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw `y` against a swept parameter `x`: runs thin, means marked and joined, interval shaded.
+
+    Parameters as in `runs_over_epochs`; `log` makes the x axis logarithmic; without a column `hue`
+    there is one line. Returns the axes.
+    """
+    ax = ax or plt.gca()
+    if log:
+        ax.set_xscale("log")
+    looks = look(df[hue]) if hue in df else {}
+    for level, rows in _levels(df, hue):
+        shape = dict(looks.get(level) or look(["relu"])["relu"] | {"label": y})
+        shape["label"] = (names or {}).get(level, shape["label"])
+        _trace(ax, rows, x, y, run, kind, shape)
+    ax.set_xlabel(x.replace("_", " "))
+    ax.set_ylabel(y.replace("_", " "))
+    if looks:
+        ax.legend()
+    return ax
+
+
+def estimates(
+    df: pd.DataFrame,
+    y: str,
+    *,
+    by: str = "activation",
+    kind: str = "t",
+    names: Mapping[Any, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw `y` per level of `by`, one line each: a dot for every run, the mean and its interval.
+
+    Parameters as in `runs_over_epochs`; `df` has one row per (`by`, run). Returns the axes.
+    """
+    ax = ax or plt.gca()
+    looks = look(df[by])
+    groups = [(level, rows[y].to_numpy(dtype=float)) for level, rows in _levels(df, by)]
+    _rows_of_dots(ax, groups, looks, kind, names)
+    ax.set_xlabel(y.replace("_", " "))
+    return ax
+
+
+def paired_differences(
+    df: pd.DataFrame,
+    y: str,
+    baseline: Hashable,
+    *,
+    by: str = "activation",
+    pair: str = "run",
+    kind: str = "t",
+    names: Mapping[Any, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw, per level of `by`, the differences of `y` from `baseline`, each run against its pair.
+
+    Runs of one number share data, order and initialisation, so the difference is free of what they
+    share. A dot for every pair, the mean and its interval; the line at zero is the baseline.
+
+    Parameters as in `estimates`; `pair` names the column that pairs rows. Returns the axes.
+    Raises ValueError if `baseline` is no level of `by`.
+    """
+    levels = list(dict.fromkeys(df[by]))
+    if baseline not in levels:
+        listed = ", ".join(map(str, levels))
+        raise ValueError(f"baseline={baseline!r}: no level of {by}; allowed: {listed}")
+    ax = ax or plt.gca()
+    wide = df.pivot(index=pair, columns=by, values=y)
+    looks = look(levels)
+    reference = wide[baseline].to_numpy(dtype=float)
+    groups = [
+        (level, wide[level].to_numpy(dtype=float) - reference)
+        for level in levels
+        if level != baseline
+    ]
+    ax.axvline(0, color=_INK, linewidth=1)
+    _rows_of_dots(ax, groups, looks, kind, names)
+    label = (names or {}).get(baseline, looks[baseline]["label"])
+    ax.set_xlabel(f"{y.replace('_', ' ')}: difference from {label}, run by run")
+    return ax
+
+
+def distribution(
+    df: pd.DataFrame,
+    y: str,
+    *,
+    hue: str = "activation",
+    run: str = "run",
+    bins: int | Sequence[float] = 40,
+    names: Mapping[Any, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the density of `y` per level of `hue`: every run thin, all runs together thick.
+
+    Parameters as in `runs_over_epochs`; `bins`, their number over the range of all of `y`, or their
+    edges. Returns the axes.
+    """
+    ax = ax or plt.gca()
+    edges = np.histogram_bin_edges(df[y].dropna().to_numpy(dtype=float), bins=bins)
+    looks = look(df[hue])
+    for level, rows in _levels(df, hue):
+        shape = dict(looks[level], label=(names or {}).get(level, looks[level]["label"]))
+        shape.pop("marker")
+        for _, single in _levels(rows, run) if run in rows else ():
+            heights, _ = np.histogram(single[y].dropna(), edges, density=True)
+            ax.stairs(heights, edges, color=shape["color"], alpha=0.35, linewidth=0.6)
+        heights, _ = np.histogram(rows[y].dropna(), edges, density=True)
+        ax.stairs(heights, edges, linewidth=2, **shape)
+    ax.set_xlabel(y.replace("_", " "))
+    ax.set_ylabel("density")
+    ax.legend()
+    return ax
+
+
+def _levels(df: pd.DataFrame, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yield (level, its rows) in order of appearance; without the column, the whole table."""
+    if column not in df:
+        yield None, df
+        return
+    yield from df.groupby(column, sort=False)
+
+
+def _trace(
+    ax: Axes, rows: pd.DataFrame, x: str, y: str, run: str, kind: str, shape: dict[str, Any]
+) -> float:
+    """Draw one level's runs, mean and interval; return the mean at the right end."""
+    if run not in rows:
+        line = rows.sort_values(x)
+        ax.plot(line[x].to_numpy(), line[y].to_numpy(), **shape)
+        return float(line[y].iloc[-1])
+    wide = rows.pivot(index=x, columns=run, values=y).sort_index()
+    at = wide.index.to_numpy()
+    ax.plot(at, wide.to_numpy(), color=shape["color"], linewidth=0.6, alpha=0.35)
+    ends = np.array([interval(values, kind) for values in wide.to_numpy(dtype=float)])
+    ax.fill_between(at, ends[:, 1], ends[:, 2], color=shape["color"], alpha=0.15, linewidth=0)
+    # above the other levels' runs, whatever the order
+    ax.plot(at, ends[:, 0], zorder=3, **shape)
+    return float(ends[-1, 0])
+
+
+def _rows_of_dots(
+    ax: Axes,
+    groups: list[tuple[Any, npt.NDArray[np.float64]]],
+    looks: dict[Hashable, dict[str, Any]],
+    kind: str,
+    names: Mapping[Any, str] | None,
+) -> None:
+    """Draw each group on its own line, the first on top: dots below, mean and interval above."""
+    for row, (level, values) in enumerate(groups):
+        shape = looks[level]
+        # a fixed spread, so that a rebuilt figure is the same to the byte
+        jitter = (
+            row + 0.18 + 0.16 * np.linspace(-1, 1, values.size) if values.size > 1 else row + 0.18
+        )
+        ax.plot(
+            values,
+            np.broadcast_to(jitter, values.shape),
+            "o",
+            ms=3.5,
+            color=shape["color"],
+            alpha=0.5,
+            markeredgewidth=0,
+        )
+        mean, low, high = interval(values, kind)
+        ax.plot([low, high], [row - 0.12] * 2, color=shape["color"], linewidth=2)
+        ax.plot(mean, row - 0.12, shape["marker"], ms=7, color=shape["color"])
+    ax.set_yticks(range(len(groups)))
+    ax.set_yticklabels([(names or {}).get(level, looks[level]["label"]) for level, _ in groups])
+    ax.set_ylim(len(groups) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+
+
+def _label_ends(ax: Axes, right: float, ends: list[tuple[float, str, str]]) -> None:
+    """Write each label beside the end of its line, pushed apart where lines end together."""
+    to_axes = ax.transData + ax.transAxes.inverted()
+    heights = [float(to_axes.transform((right, height))[1]) for height, _, _ in ends]
+    gap, floor = 0.07, -np.inf
+    for which in np.argsort(heights):
+        height, label, colour = heights[which], ends[which][1], ends[which][2]
+        floor = max(height, floor + gap)
+        ax.annotate(
+            label,
+            (1, floor),
+            xycoords="axes fraction",
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=9,
+            annotation_clip=False,
+        )
