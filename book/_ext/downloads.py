@@ -36,7 +36,7 @@ def _text_source(app: Sphinx, page: str) -> Path | None:
     run = notebook_run(app.env.metadata.get(page, {}))
     if run is None:
         return None
-    source = Path(run.source or f"notebooks/{PurePosixPath(page).name}.py")
+    source = Path(run.source)
     return source if (Path(app.srcdir) / source).is_file() else None
 
 

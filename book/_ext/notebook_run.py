@@ -10,17 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NotebookRun:
-    """The `stocha` entry of an executed notebook's metadata; an empty string where it is silent."""
+    """The `stocha` entry of an executed notebook's metadata."""
 
     run_id: str
     scale: str
-    argued_scale: str
+    reduced: bool
+    """True if a parameter is smaller than at the full scale."""
     source: str
-
-    @property
-    def below_argument(self) -> bool:
-        """True if the page was rendered at another scale than the one it argues from."""
-        return bool(self.argued_scale) and self.scale != self.argued_scale
+    """Path of the text notebook, relative to the repository's root."""
 
 
 def notebook_run(metadata: Mapping[str, Any]) -> NotebookRun | None:
@@ -32,6 +29,4 @@ def notebook_run(metadata: Mapping[str, Any]) -> NotebookRun | None:
     if entry is None:
         return None
     fields = json.loads(entry) if isinstance(entry, str) else entry
-    return NotebookRun(
-        *(str(fields.get(name) or "") for name in ("run_id", "scale", "argued_scale", "source"))
-    )
+    return NotebookRun(fields["run_id"], fields["scale"], fields["reduced"], fields["source"])
