@@ -12,7 +12,7 @@ than `torch.where` on a random mask, whose branch cannot be predicted; and autog
 it with the forward's draw by itself.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -176,7 +176,7 @@ def _draw_shape(x: Tensor, granularity: str, generator: Generators | None) -> tu
 # Modules
 
 
-class Activation(nn.Module):
+class Activation(nn.Module, ABC):
     """An activation as a module: `forward(x, generator)`, the same call whether it draws or not."""
 
     @property
