@@ -1,0 +1,65 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   stocha:
+#     inputs: ["results/*/*.csv"]
+# ---
+
+# %% [markdown]
+# # Claims
+#
+# Every claim of the paper {cite:p}`lomeli2025stochastic` and of the toy post
+# {cite:p}`kosti2025fun` that this study sets out to check, and the questions that the toy post
+# and the review {cite:p}`gonzo2025stochastic` leave open. An estimate and its verdict are
+# computed, when this page is built, by one function a claim from the tables in `results/`; the
+# criterion was written down before those tables were read. Intervals are 95 % Student-t intervals
+# over independent runs.
+
+# %% tags=["parameters", "remove-cell"]
+scale: str = "book"  # no effect here: the ledger reads recorded tables {smoke, book, full}
+
+# %% tags=["scales", "remove-cell"]
+scales = {"smoke": {}, "book": {}, "full": {}}
+
+# %% tags=["remove-cell"]
+from IPython.display import Markdown, display
+
+from stocha.study.claims.all import CLAIMS
+from stocha.study.claims.ledger import Verdict, ledger
+from stocha.study.claims.page import claim_sections, summary
+from stocha.study.session import open_run
+
+run = open_run("01_claims", globals())
+table = run.table("ledger", ledger(CLAIMS))
+
+# %% [markdown]
+# ## Where the study stands
+
+# %% tags=["remove-input"]
+display(Markdown(summary(table)))
+
+# %% tags=["remove-cell"]
+for verdict in Verdict:
+    run.glue(f"claims-{verdict.name.lower()}", int((table["verdict"] == verdict).sum()))
+run.glue("claims-total", len(table))
+
+# %% [markdown]
+# **Replicated**: the interval lies inside the criterion's band. **Partly**: one half of a two-part claim
+# halves holds. **Not resolved**: the interval crosses the edge of the band. **Contradicted**: it
+# lies outside. A value marked second-hand comes from a summary of the paper; its own tables were
+# not available to us.
+#
+# ## The ledger
+
+# %% tags=["remove-input"]
+display(Markdown(claim_sections(table)))
+
+# %% tags=["remove-input"]
+run.figure_data("ledger")

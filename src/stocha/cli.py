@@ -1,0 +1,129 @@
+"""The `stocha` command: thin; everything it does is in `stocha.study`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from stocha.study.errors import UserError
+
+
+class _Group(TyperGroup):
+    """A user's mistake is one line on standard error and exit code 2; Ctrl-C is exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print(f"stocha: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            print("stocha: interrupted; what is finished is kept, call again", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+main = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run the notebooks of *Stochastic activations, reproduced* and build the book.",
+)
+
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Notebooks at once, each its own process.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", "-t", help="Numeric threads a notebook; default: cores / jobs."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Recompute what is done already.")]
+
+
+@main.command()
+def run(
+    notebooks: Annotated[list[Path], typer.Argument(help="Text notebooks, e.g. notebooks/11_*.py")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="May be given many times."),
+    ] = None,
+    jobs: Jobs = 1,
+    threads: Threads = None,
+    fresh: Fresh = False,
+) -> None:
+    """Execute notebooks, each with the same parameters, and store every run.
+
+    A run that is done already is skipped. Exit code: 0 all done, 1 a cell failed, 2 a mistake in
+    the call (found before anything runs), 130 interrupted.
+    """
+    from stocha.study.commands import run_notebooks
+
+    raise typer.Exit(run_notebooks(notebooks, parameter or [], jobs, threads, fresh))
+
+
+@main.command("notebooks")
+def list_notebooks(
+    name: Annotated[
+        str | None, typer.Argument(help="Only notebooks whose name holds this.")
+    ] = None,
+) -> None:
+    """List the notebooks with their parameters, types, defaults and meaning."""
+    from stocha.study.commands import describe_notebooks
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for title, rows in describe_notebooks(name):
+        console.print(title, style="bold", markup=False)
+        table = Table(box=None, padding=(0, 2), show_header=False, pad_edge=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table if console.is_terminal else _plain(rows), markup=False)
+
+
+@main.command()
+def book(
+    scale: Annotated[str, typer.Option(help="smoke, book or full.")] = "book",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the built book; default: _build.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Notebooks at once; default: one a core.")
+    ] = None,
+    threads: Threads = None,
+    fresh: Fresh = False,
+) -> None:
+    """Run every notebook, build the book (a warning is an error), print its front page's path."""
+    from stocha.study.book import build_book
+
+    raise typer.Exit(build_book(scale, output, jobs, threads, fresh))
+
+
+@main.command()
+def record(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks whose tables to record.")],
+) -> None:
+    """Copy the tables of finished full-scale runs to results/, with their provenance."""
+    from stocha.study.recording import record_runs
+
+    for folder in record_runs(notebooks):
+        typer.echo(folder)
+
+
+@main.command()
+def readme() -> None:
+    """Write the findings, computed from results/, into README.md."""
+    from stocha.study.recording import write_readme
+
+    typer.echo(write_readme())
+
+
+def _plain(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  "
+        + "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
+        )
+        for row in rows
+    )

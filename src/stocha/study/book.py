@@ -1,0 +1,113 @@
+"""Run every notebook, publish the executed ones and build the book from them."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
+from stocha.study.errors import UserError
+from stocha.study.execution_page import execution_page
+from stocha.study.files import digest, locked, write_bytes, write_text
+from stocha.study.notebooks import all_notebooks
+from stocha.study.paths import project_root, runs_root
+from stocha.study.provenance import cores
+from stocha.study.runs import Run
+
+_TABLE_LINK = re.compile(r"\]\(tables/")
+
+
+def build_book(
+    scale: str, output: Path | None, jobs: int | None, threads: int | None, fresh: bool
+) -> int:
+    """Run the notebooks at `scale`, publish them, build the book; print the front page's path.
+
+    A notebook whose run is current is not run again, and a book whose sources are unchanged is not
+    built again. Returns the exit code: 1 where a notebook failed (no book is built then) or the
+    build gave a warning.
+
+    Raises:
+        UserError: an unknown scale, impossible jobs or threads, or the book's packages are missing.
+    """
+    builder = Path(sys.executable).with_name("jupyter-book")
+    if not builder.is_file():
+        raise UserError("the book's packages are not installed: pip install 'stocha[book]'")
+    jobs = cores() if jobs is None else jobs
+    threads = threads_per_job(jobs, threads)
+    points = ((notebook, {"scale": scale}) for notebook in all_notebooks())
+    outcomes = perform(make_requests(points, threads, fresh), jobs)
+    if exit_code(outcomes):
+        print("stocha: no book is built from failed notebooks", file=sys.stderr)
+        return 1
+    root = project_root()
+    output = (output or root).resolve()
+    # Published pages lie in the source tree, one set at a time.
+    with locked(runs_root() / ".book.lock"):
+        publish([outcome.run for outcome in outcomes], root / "book" / "executed")
+        return _build(builder, root, output)
+
+
+def publish(runs: Sequence[Run], folder: Path) -> None:
+    """Make `folder` hold exactly the executed notebooks, tables and execution page of `runs`.
+
+    Files whose bytes would not change keep their time stamps.
+    """
+    ordered = sorted(runs, key=lambda run: run.stem)
+    wanted = {folder / "execution.md": execution_page(ordered).encode()}
+    for run in ordered:
+        text = run.notebook.read_text(encoding="utf-8")
+        linked = _TABLE_LINK.sub(f"]({run.stem}/tables/", text)
+        wanted[folder / run.notebook.name] = linked.encode()
+        for table in sorted((run.folder / "tables").glob("*.csv")):
+            wanted[folder / run.stem / "tables" / table.name] = table.read_bytes()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+    for path, data in wanted.items():
+        if not path.is_file() or path.read_bytes() != data:
+            write_bytes(path, data)
+
+
+def _build(builder: Path, root: Path, output: Path) -> int:
+    html = output / "_build" / "html"
+    stamp, log = output / "_build" / "sources.sha256", output / "_build" / "build.log"
+    current = _sources_hash(root)
+    front = html / "index.html"
+    if not (front.is_file() and stamp.is_file() and stamp.read_text() == current):
+        stamp.unlink(missing_ok=True)
+        # A page that moved or lost a number must not survive from an earlier build, and glued
+        # values of other pages go stale in an incremental one.
+        shutil.rmtree(html, ignore_errors=True)
+        print("building the book …", file=sys.stderr)
+        command = [builder, "build", root, "--path-output", output, "-W", "--keep-going", "--all"]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, errors="replace", check=False
+        )
+        write_text(log, done.stdout + done.stderr)
+        if done.returncode != 0:
+            print(_complaints(done.stdout + done.stderr), file=sys.stderr)
+            print(f"stocha: the build failed; its log: {log}", file=sys.stderr)
+            return 1
+        write_text(stamp, current)
+    print(front)
+    return 0
+
+
+def _sources_hash(root: Path) -> str:
+    """Hash of everything the book is built from."""
+    parts = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
+    sources = (path for path in parts if path.is_file() and "__pycache__" not in path.parts)
+    return digest("\n".join(_named_hashes(root, sources)).encode())
+
+
+def _named_hashes(root: Path, paths: Iterable[Path]) -> Iterable[str]:
+    return (f"{path.relative_to(root).as_posix()} {digest(path.read_bytes())}" for path in paths)
+
+
+def _complaints(log: str) -> str:
+    """The warnings and errors in a build log, or its end where it names none."""
+    lines = log.splitlines()
+    found = [line for line in lines if "WARNING" in line or "ERROR" in line]
+    return "\n".join(found or lines[-20:])

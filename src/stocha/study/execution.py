@@ -1,0 +1,227 @@
+"""Execute one notebook with papermill and put the result into the run store."""
+
+import datetime
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import nbformat
+from nbformat import NotebookNode
+
+from stocha.study import provenance
+from stocha.study.errors import UserError
+from stocha.study.files import locked, write_json, write_text
+from stocha.study.notebooks import Notebook
+from stocha.study.parameters import Value
+from stocha.study.paths import project_root
+from stocha.study.runs import Run
+from stocha.study.session import RUN_FOLDER, badge_text
+
+LOG = "kernel.log"
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_CELL_LINE = re.compile(r"(?:Cell In\[\d+\], line|File <ipython-input[^>]*>:) ?(\d+)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A notebook to execute with every parameter resolved."""
+
+    notebook: Notebook
+    parameters: Mapping[str, Value]
+    threads: int
+    commit: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = False
+
+    @property
+    def run(self) -> Run:
+        """Its place in the run store."""
+        return Run(self.notebook.stem, self.notebook.run_id(self.parameters))
+
+    @property
+    def label(self) -> str:
+        """A short name for progress lines."""
+        return f"{self.notebook.stem} {self.run.run_id}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request."""
+
+    run: Run
+    status: Literal["done", "skipped", "failed"]
+    seconds: float = 0.0
+    error: str = ""
+    """For a failure: where and what, several lines."""
+
+
+def execute(request: Request, when_waiting: Callable[[], None] | None = None) -> Outcome:
+    """Execute `request` unless its run is finished already; never raises for a failing notebook.
+
+    While another process makes the same run this one waits (`when_waiting` is called once), then
+    finds it finished. The kernel's working directory is the project's root.
+    """
+    run = request.run
+    started = time.perf_counter()
+    with locked(run.lock, when_waiting):
+        if run.is_done() and not request.fresh:
+            return Outcome(run, "skipped")
+        folder = run.start()
+        began = datetime.datetime.now(datetime.UTC)
+        try:
+            error = _execute_in(folder, request)
+        except OSError as problem:
+            return Outcome(
+                run, "failed", time.perf_counter() - started, f"{run.partial}: {problem}"
+            )
+        seconds = time.perf_counter() - started
+        if error:
+            run.set_aside()
+            return Outcome(run, "failed", seconds, f"{error}\nkept for reading: {run.failed}")
+        _describe(folder, request, began, seconds)
+        run.finish()
+        return Outcome(run, "done", seconds)
+
+
+def _execute_in(folder: Path, request: Request) -> str:
+    """Run the notebook in `folder`; return what went wrong, or an empty string."""
+    # papermill costs a second to import: only the process that executes pays for it.
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    # Names and types are checked already, and a dead kernel is reported below.
+    for logger in ("papermill", "traitlets"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    notebook = request.notebook
+    source, target = folder / "source.ipynb", folder / f"{notebook.stem}.ipynb"
+    nbformat.write(notebook.node(), source)
+    _set_environment(folder, request.threads)
+    problem = ""
+    with open(folder / LOG, "w", encoding="utf-8") as log:
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                parameters=dict(request.parameters),
+                kernel_name="python3",
+                cwd=str(project_root()),
+                progress_bar=False,
+                stdout_file=log,
+                stderr_file=log,
+                # ipykernel announces its connection file and, when it ends, its shutdown.
+                extra_arguments=["--IPKernelApp.log_level=50"],
+            )
+        except PapermillExecutionError as error:
+            problem = f"{error.ename}: {error.evalue}"
+        except DeadKernelError:
+            problem = "the kernel died: killed, or out of memory"
+        except NoSuchKernel:
+            problem = "no Jupyter kernel 'python3': install ipykernel into this environment"
+    source.unlink(missing_ok=True)
+    (folder / "progress.json").unlink(missing_ok=True)
+    if not target.is_file():
+        return problem or "papermill left no notebook"
+    executed = nbformat.read(target, as_version=4)
+    where = _failure(executed, notebook)
+    _clean(executed, request)
+    write_text(target, nbformat.writes(executed) + "\n")
+    return where or problem
+
+
+def _set_environment(folder: Path, threads: int) -> None:
+    os.environ[RUN_FOLDER] = str(folder)
+    os.environ |= dict.fromkeys(provenance.THREAD_VARIABLES, str(threads))
+    # An `Agg` inherited from a server or a test would turn every figure into nothing, silently.
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+
+
+def _failure(executed: NotebookNode, notebook: Notebook) -> str:
+    """Where a cell failed, with its source line, from the notebook's own error output.
+
+    Papermill counts `SystemExit` as success; an error output is a failure here whatever its name.
+    """
+    for cell in executed.cells:
+        for output in cell.get("outputs", ()):
+            if output.output_type != "error":
+                continue
+            traceback = _ANSI.sub("", "\n".join(output.traceback))
+            lines = [int(number) for number in _CELL_LINE.findall(traceback)]
+            within = lines[0] if lines else 1
+            source = cell.source.splitlines()
+            shown = source[within - 1].strip() if within <= len(source) else ""
+            at = _line_in(notebook.text, cell.source) + within - 1
+            return f"{notebook.source}:{at}: {shown}\n{output.ename}: {output.evalue}"
+    return ""
+
+
+def _line_in(text: str, cell: str) -> int:
+    """The line of the text notebook at which the cell begins (1 where it cannot be found)."""
+    position = text.find(cell)
+    return text.count("\n", 0, position) + 1 if position >= 0 else 1
+
+
+def _clean(executed: NotebookNode, request: Request) -> None:
+    """Take out what differs from one execution to the next, so that equal runs give equal files."""
+    for number, cell in enumerate(executed.cells):
+        cell["id"] = f"cell-{number}"
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", ()):
+            cell.metadata["tags"] = ["injected-parameters", "remove-cell"]
+        # papermill prepends cells that name the error; the outputs say it already.
+        if cell.metadata.get("tags") == ["papermill-error-cell-tag"]:
+            cell["source"] = ""
+    executed.cells = [cell for cell in executed.cells if cell["source"]]
+    notebook, scales = request.notebook, request.notebook.declaration.scales
+    scale = str(request.parameters.get("scale"))
+    reduced = {
+        name: (request.parameters[name], value)
+        for name, value in scales.get("full", {}).items()
+        if request.parameters[name] != value
+    }
+    executed.metadata.pop("papermill", None)
+    executed.metadata["stocha"] = {
+        "run_id": request.run.run_id,
+        "source": notebook.source,
+        "scale": scale,
+        "reduced": bool(reduced),
+        "badge": badge_text(scale, reduced),
+        "parameters": dict(request.parameters),
+    }
+
+
+def _describe(folder: Path, request: Request, began: datetime.datetime, seconds: float) -> None:
+    write_json(folder / "parameters.json", dict(request.parameters))
+    write_json(
+        folder / "provenance.json",
+        {
+            "notebook": request.notebook.source,
+            "run_id": request.run.run_id,
+            "hashes": request.notebook.hashes(),
+            **request.commit,
+            "started": began.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "threads": request.threads,
+            **provenance.machine(),
+            "versions": provenance.versions(),
+        },
+    )
+
+
+def require_kernel() -> None:
+    """UserError unless this environment has the kernel that notebooks run on."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        KernelSpecManager().get_kernel_spec("python3")
+    except NoSuchKernel:
+        raise UserError(
+            "no Jupyter kernel 'python3' in this environment: pip install ipykernel"
+        ) from None

@@ -1,0 +1,78 @@
+"""Recorded results: the tables of full-scale runs, committed, and what the README says of them."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from stocha.study.claims.all import CLAIMS
+from stocha.study.claims.ledger import Verdict, ledger
+from stocha.study.errors import UserError
+from stocha.study.files import replace_folder, write_text
+from stocha.study.notebooks import read_notebook
+from stocha.study.paths import project_root, results_root
+from stocha.study.runs import Run
+
+_BEGIN, _END = "<!-- findings: written by `stocha readme` -->", "<!-- end of findings -->"
+_RECORDED = ("parameters.json", "provenance.json", "metrics.json")
+
+
+def record_runs(paths: Sequence[Path]) -> list[Path]:
+    """Copy tables, metrics and provenance of each notebook's full-scale run to `results/<stem>/`.
+
+    Raises:
+        UserError: the full-scale run of a notebook, as its source is now, is not done; nothing is
+            copied then.
+    """
+    runs = []
+    for path in paths:
+        notebook = read_notebook(path)
+        resolved = notebook.declaration.resolve({"scale": "full"})
+        run = Run(notebook.stem, notebook.run_id(resolved))
+        if not run.is_intact():
+            raise UserError(
+                f"{notebook.stem}: its full-scale run is not done: "
+                f"stocha run {notebook.source} -p scale=full"
+            )
+        runs.append(run)
+    return [_record(run) for run in runs]
+
+
+def _record(run: Run) -> Path:
+    target = results_root() / run.stem
+    partial = target.with_name(f".{run.stem}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(run.folder / "tables", partial)
+    for name in _RECORDED:
+        if (run.folder / name).is_file():
+            shutil.copy2(run.folder / name, partial / name)
+    replace_folder(partial, target)
+    return target
+
+
+def findings() -> str:
+    """Markdown: the assessed claims with estimate and verdict, and how many are not yet studied."""
+    table = ledger(CLAIMS)
+    studied = table[table["verdict"] != Verdict.NOT_STUDIED.value]
+    lines = ["| | claim | our estimate [95 % interval] | verdict |", "|---|---|---|---|"]
+    lines += [
+        f"| {row.id} | {row.claim} | {row.estimate} | {row.verdict} |"
+        for row in studied.itertuples()
+    ]
+    left = ", ".join(table.loc[table["verdict"] == Verdict.NOT_STUDIED.value, "id"])
+    return "\n".join(lines) + (f"\n\nNot yet studied: {left}." if left else "")
+
+
+def readme_text(current: str) -> str:
+    """The README's text `current` with the findings between its markers brought up to date."""
+    head, found, rest = current.partition(_BEGIN)
+    _, closed, tail = rest.partition(_END)
+    if not (found and closed):
+        raise UserError(f"README.md lacks the markers {_BEGIN} and {_END}")
+    return f"{head}{_BEGIN}\n{findings()}\n{_END}{tail}"
+
+
+def write_readme() -> Path:
+    """Bring the findings in README.md up to date with `results/`; return its path."""
+    path = project_root() / "README.md"
+    write_text(path, readme_text(path.read_text(encoding="utf-8")))
+    return path

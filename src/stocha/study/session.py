@@ -1,0 +1,140 @@
+"""What a notebook calls: fill its parameters, write its tables and metrics, show where it stands.
+
+The same notebook runs under `stocha run`, under plain papermill and in JupyterLab. The runner
+names the folder to write to in the environment; without it, tables go to
+`runs/by-hand/<notebook>/`.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from stocha.study.files import read_json, write_json, write_text
+from stocha.study.paths import runs_root
+
+RUN_FOLDER = "STOCHA_RUN_FOLDER"
+PROGRESS = "progress.json"
+_GLUE = "application/papermill.record/"
+_PROGRESS_EVERY = 0.2
+
+
+@dataclass
+class Session:
+    """One execution of a notebook, seen from inside it."""
+
+    name: str
+    folder: Path
+    scale: str
+    reduced: Mapping[str, tuple[Any, Any]]
+    """Parameters that differ from the full scale: name → (value here, value at full scale)."""
+    _metrics: dict[str, Any] = field(default_factory=dict)
+    _progress_written: float = 0.0
+
+    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Write `frame` (tidy, flat columns) to `tables/<name>.csv` and return it.
+
+        Floats keep eight significant digits: more than any figure here can resolve, and few enough
+        that a table diffs clean.
+        """
+        text = frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+        write_text(self.folder / "tables" / f"{name}.csv", text)
+        return frame
+
+    def figure_data(self, *names: str) -> None:
+        """Show links to the tables that the figure above was drawn from."""
+        missing = [name for name in names if not self._table(name).is_file()]
+        assert not missing, f"no table {missing}: write it with run.table first"
+        links = ", ".join(f"[{name}.csv](tables/{name}.csv)" for name in names)
+        display(Markdown(f"Data: {links}"))
+
+    def metric(self, **values: Any) -> None:
+        """Record single values in `metrics.json`, beside those recorded before."""
+        self._metrics |= {name: _plain(value) for name, value in values.items()}
+        write_json(self.folder / "metrics.json", self._metrics)
+
+    def glue(self, name: str, value: Any, spec: str = "{}") -> None:
+        """Make `value`, formatted by `spec`, available to prose as ``{glue:text}`name` ``, and
+        record it.
+
+        myst-nb reads the same record from its own `glue`; writing it here keeps the book's packages
+        out of an execution.
+        """
+        self.metric(**{name: value})
+        text = spec.format(value)
+        display(
+            {f"{_GLUE}text/plain": repr(text)},
+            raw=True,
+            metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}},
+        )
+
+    def progress(self, done: int, total: int, unit: str = "epochs") -> None:
+        """Tell whoever watches the run how far it is; cheap enough for an inner loop."""
+        now = time.monotonic()
+        if done < total and now - self._progress_written < _PROGRESS_EVERY:
+            return
+        self._progress_written = now
+        if RUN_FOLDER in os.environ:
+            state = {"done": done, "total": total, "unit": unit}
+            partial = self.folder / f".{PROGRESS}"
+            partial.write_text(json.dumps(state))
+            partial.replace(self.folder / PROGRESS)
+
+    def badge(self) -> None:
+        """Show at which scale this page was made, and what is smaller than at the full scale."""
+        display(Markdown(badge_text(self.scale, self.reduced)))
+
+    def _table(self, name: str) -> Path:
+        return self.folder / "tables" / f"{name}.csv"
+
+
+def open_run(name: str, namespace: MutableMapping[str, Any]) -> Session:
+    """Begin: fill the parameters left at None from `scales[scale]`, and return the session.
+
+    Args:
+        name: the notebook's file name without ending.
+        namespace: the notebook's `globals()`, which holds `scale`, `scales` and the parameters.
+    """
+    scales: Mapping[str, Mapping[str, Any]] = namespace["scales"]
+    scale = namespace["scale"]
+    if scale not in scales:
+        raise ValueError(f"scale={scale!r}: must be one of {', '.join(scales)}")
+    for parameter, value in scales[scale].items():
+        if namespace[parameter] is None:
+            namespace[parameter] = value
+    reduced = {
+        parameter: (namespace[parameter], full)
+        for parameter, full in scales.get("full", {}).items()
+        if namespace[parameter] != full
+    }
+    given = os.environ.get(RUN_FOLDER)
+    folder = Path(given) if given else runs_root() / "by-hand" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return Session(name, folder, scale, reduced)
+
+
+def read_progress(folder: Path) -> tuple[int, int, str] | None:
+    """How far the run that writes to `folder` says it is: done, total, unit."""
+    state = read_json(folder / PROGRESS)
+    return (state["done"], state["total"], state["unit"]) if state else None
+
+
+def badge_text(scale: str, reduced: Mapping[str, tuple[Any, Any]]) -> str:
+    """One line of Markdown: full size, or what is smaller here than at the full scale."""
+    if not reduced:
+        return f"*Scale `{scale}`: the full size of this study.*"
+    changes = "; ".join(
+        f"{name} {here} instead of {full}" for name, (here, full) in reduced.items()
+    )
+    return f"*Scale `{scale}`, reduced: {changes}.*"
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value for a numpy or torch scalar."""
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,83 @@
+"""Fixtures for tests of the machinery: a run store and notebooks of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+STOCHA = Path(sys.executable).with_name("stocha")
+
+_HEADER = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A small notebook
+
+# %% tags=["parameters"]
+scale: str = "book"  # how much to run {smoke, book, full}
+epochs: int = None  # passes over the data [1, inf)
+p: float = 0.5  # probability of SiLU [0, 1]
+widths: list[int] = [4, 4]  # hidden widths [1, inf)
+label: str | None = None  # a word for the table
+
+# %% tags=["scales"]
+scales = {"smoke": {"epochs": 2}, "book": {"epochs": 3}, "full": {"epochs": 4}}
+
+# %%
+import pandas as pd
+from stocha.study.session import open_run
+
+run = open_run("NAME", globals())
+"""
+
+BODY = """
+# %%
+run.table("curve", pd.DataFrame({"epoch": range(epochs), "loss": [p / (t + 1) for t in range(epochs)]}))
+run.metric(final=p / epochs)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty run store that library and command line use during the test."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("STOCHA_RUNS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def make_notebook(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small text notebook with `body` as its last cells."""
+
+    def make(body: str = BODY, name: str = "50_small") -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(_HEADER.replace("NAME", name) + body)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def stocha(store: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Call the installed `stocha` command on the test's run store."""
+
+    def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(STOCHA), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "STOCHA_RUNS": str(store), **environment},
+            check=False,
+        )
+
+    return call
