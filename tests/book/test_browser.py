@@ -1,0 +1,224 @@
+"""The built book in Chromium, over HTTP: every page in both themes, and what a reader does."""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from book_pages import ROOT, Page, notebook_pages, toc_pages
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+pytestmark = pytest.mark.browser
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+WIDE = {"width": 1280, "height": 900}
+NARROW = {"width": 390, "height": 844}
+DARK_PAGE = "rgb(18, 18, 18)"  # what a figure's white becomes in dark mode
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(book_html: Path) -> Iterator[str]:
+    """The book's address on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=book_html))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"]
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        reason = "no Chromium: install it, or name it in $CHROMIUM"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def tab(browser, site: str, theme: str = "light", viewport: dict[str, int] = WIDE):
+    """A tab that fails the test if the page logs an error, misses a file or asks another server."""
+    context = browser.new_context(
+        viewport=viewport, color_scheme=theme, accept_downloads=True, base_url=site
+    )
+    page = context.new_page()
+    problems: list[str] = []
+    downloads: set[str] = set()
+
+    def failed(request) -> None:
+        # a request that becomes a download ends as "aborted" for the page
+        if request.url not in downloads:
+            problems.append(f"failed: {request.url}")
+
+    page.on("console", lambda m: m.type == "error" and problems.append(f"console: {m.text}"))
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    page.on("download", lambda download: downloads.add(download.url))
+    page.on("requestfailed", failed)
+    page.on("response", lambda r: r.status >= 400 and problems.append(f"{r.status}: {r.url}"))
+    page.on(
+        "request",
+        lambda r: (
+            r.url.startswith((site, "data:", "blob:")) or problems.append(f"external: {r.url}")
+        ),
+    )
+    try:
+        yield page
+        assert not problems
+    finally:
+        context.close()
+
+
+def typeset(page) -> None:
+    """Wait until MathJax, where a page has it, is done."""
+    page.wait_for_load_state("networkidle")
+    page.evaluate("async () => { await window.MathJax?.startup?.promise }")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", [*toc_pages(), "search"])
+def test_page(browser, site: str, book_html: Path, name: str, theme: str) -> None:
+    source = Page(book_html / f"{name}.html")
+    with tab(browser, site, theme) as page:
+        page.goto(f"{name}.html")
+        typeset(page)
+        assert page.locator("html").get_attribute("data-theme") == theme
+
+        math = page.locator(".math").count()
+        assert math == source.math
+        assert page.locator(".math:has(mjx-container)").count() == math
+        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+
+        images = page.locator("figure img")
+        images.evaluate_all("all => all.forEach(i => i.loading = 'eager')")
+        assert (
+            images.evaluate_all(
+                "all => Promise.all(all.map(i => i.decode().then(() => i.naturalWidth > 0)))"
+            )
+            == [True] * images.count()
+        )
+        assert images.count() == sum(len(figure.alts) for figure in source.figures)
+
+        if theme == "dark":
+            background = "e => getComputedStyle(e).backgroundColor"
+            assert page.locator("body").evaluate(background) == DARK_PAGE
+            filters = images.evaluate_all("all => all.map(i => getComputedStyle(i).filter)")
+            assert all("invert" in applied for applied in filters)
+
+        page.set_viewport_size(NARROW)
+        inner, outer = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        assert inner <= outer
+
+
+def test_the_book_has_equations_figures_and_data(book_html: Path) -> None:
+    pages = [Page(book_html / f"{name}.html") for name in toc_pages()]
+    assert sum(page.math for page in pages) > 0
+    assert sum(len(page.figures) for page in pages) > 0
+
+
+def test_the_root_opens_the_front_page(browser, site: str) -> None:
+    with tab(browser, site) as page:
+        page.goto("index.html")
+        page.wait_for_url("**/book/index.html")
+        assert "reproduced" in page.locator("h1").first.inner_text()
+
+
+def test_the_theme_can_be_switched(browser, site: str) -> None:
+    with tab(browser, site) as page:
+        page.goto("book/index.html")
+        seen = set()
+        for _ in range(3):
+            page.locator(".article-header-buttons .theme-switch-button").click()
+            seen.add(page.locator("html").get_attribute("data-theme"))
+        assert seen == {"light", "dark"}
+
+
+def test_search_finds_a_term_and_opens_its_page(browser, site: str) -> None:
+    with tab(browser, site) as page:
+        page.goto("book/method.html")
+        page.locator(".search-button-field:visible, .search-button:visible").first.click()
+        field = page.locator("input[type=search]:visible").first
+        field.fill("bottleneck")
+        field.press("Enter")
+        page.wait_for_url("**/search.html?q=bottleneck*")
+        results = page.locator("#search-results li a")
+        results.first.wait_for()
+        titles = results.all_inner_texts()
+        assert any("Method" in title for title in titles)
+        results.filter(has_text="Method").first.click()
+        page.wait_for_url("**/method.html**")
+        assert "bottleneck" in page.locator("article").inner_text()
+
+
+@pytest.mark.parametrize("name", notebook_pages()[:1])
+def test_the_menu_saves_the_notebook_and_its_text_source(
+    browser, site: str, tmp_path: Path, name: str
+) -> None:
+    with tab(browser, site) as page:
+        page.goto(f"{name}.html")
+        for suffix in (".ipynb", ".py"):
+            page.locator(".dropdown-download-buttons > button").click()
+            with page.expect_download() as saved:
+                page.locator(f".dropdown-menu a[download$='{suffix}']").click()
+            target = tmp_path / saved.value.suggested_filename
+            saved.value.save_as(target)
+            assert target.name == Path(name).name + suffix
+            page.keyboard.press("Escape")
+        notebook = nbformat.read(tmp_path / f"{Path(name).name}.ipynb", as_version=4)
+        nbformat.validate(notebook)
+        assert any(cell.get("outputs") for cell in notebook.cells)
+        source = f"{Path(name).name}.py"
+        assert (tmp_path / source).read_text() == (ROOT / "notebooks" / source).read_text()
+
+
+def test_a_figures_data_can_be_saved(browser, site: str, book_html: Path, tmp_path: Path) -> None:
+    name = next(n for n in notebook_pages() if Page(book_html / f"{n}.html").figures)
+    with tab(browser, site) as page:
+        page.goto(f"{name}.html")
+        with page.expect_download() as saved:
+            page.locator("a.download[href$='.csv']").first.click()
+        saved.value.save_as(tmp_path / "data.csv")
+    assert len(pd.read_csv(tmp_path / "data.csv")) > 0
+
+
+def test_a_numbered_reference_leads_to_what_it_names(browser, site: str, book_html: Path) -> None:
+    name = next(n for n in toc_pages() if "std-numref" in Page(book_html / f"{n}.html").html)
+    with tab(browser, site) as page:
+        page.goto(f"{name}.html")
+        typeset(page)
+        link = page.locator("a.reference.internal:has(.std-numref)").first
+        number = link.inner_text()
+        link.click()
+        page.wait_for_url("**#*")
+        target = page.locator(f"[id='{page.url.partition('#')[2]}']")
+        assert number in target.inner_text()
+        page.wait_for_function(
+            "e => e.getBoundingClientRect().top < innerHeight", arg=target.element_handle()
+        )

@@ -1,0 +1,130 @@
+"""The built book as files: complete, connected, free of errors, and whole without a network."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from book_pages import ROOT, Page, notebook_pages, toc_pages
+
+pytestmark = pytest.mark.book
+
+ELSEWHERE = re.compile(r"^(?:https?:)?//", re.IGNORECASE)
+CSS_LOADS = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s]+)""")
+UNRESOLVED = re.compile(r"\{(?:glue|numref|ref|eq|cite|doc|fas)(?::\w+)?\}|\?\?\?|#fig-")
+
+
+@cache
+def parsed(path: Path) -> Page:
+    return Page(path)
+
+
+def built_pages(html: Path) -> list[Path]:
+    return sorted(path for path in html.rglob("*.html") if "_static" not in path.parts)
+
+
+def executed(html: Path, page: str) -> nbformat.NotebookNode:
+    return nbformat.read(html / "_sources" / f"{page}.ipynb", as_version=4)
+
+
+def test_the_root_leads_to_the_front_page(book_html: Path) -> None:
+    assert "book/index.html" in (book_html / "index.html").read_text()
+
+
+@pytest.mark.parametrize("page", toc_pages())
+def test_every_page_of_the_contents_is_built(book_html: Path, page: str) -> None:
+    assert (book_html / f"{page}.html").is_file()
+
+
+@pytest.mark.parametrize("page", notebook_pages())
+def test_every_cell_was_executed_and_none_failed(book_html: Path, page: str) -> None:
+    for cell in executed(book_html, page).cells:
+        if cell.cell_type == "code":
+            assert cell.execution_count is not None, cell.source
+            failed = [o.evalue for o in cell.outputs if o.output_type == "error"]
+            assert not failed, cell.source
+
+
+@pytest.mark.parametrize("page", notebook_pages())
+def test_a_notebook_page_names_its_run_and_scale(book_html: Path, page: str) -> None:
+    run = executed(book_html, page).metadata["stocha"]
+    html = parsed(book_html / f"{page}.html").html
+    footer = html.partition('class="run-footer"')[2]
+    assert run["run_id"] in footer
+    assert f"scale {run['scale']}" in footer
+    assert ("scale-badge--reduced" in footer) == run["reduced"]
+
+
+@pytest.mark.parametrize("page", notebook_pages())
+def test_a_notebook_page_offers_its_text_source_and_its_executed_form(
+    book_html: Path, page: str
+) -> None:
+    source = f"notebooks/{Path(page).name}.py"
+    links = parsed(book_html / f"{page}.html").links
+    assert any(link.endswith(f"_sources/{source}") for link in links)
+    assert any(link.endswith(f"_sources/{page}.ipynb") for link in links)
+    assert (book_html / "_sources" / source).read_text() == (ROOT / source).read_text()
+
+
+def test_every_internal_link_and_anchor_resolves(book_html: Path) -> None:
+    broken = []
+    for path in built_pages(book_html):
+        for link in parsed(path).links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc or link in {"", "#"}:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.is_file():
+                broken.append(f"{path.name}: {link}")
+                continue
+            anchor = unquote(parts.fragment)
+            if anchor and target.suffix == ".html" and anchor not in parsed(target).ids:
+                broken.append(f"{path.name}: {link}")
+    assert not broken
+
+
+def test_every_asset_is_local_and_there(book_html: Path) -> None:
+    wrong = []
+    for path in built_pages(book_html):
+        for asset in parsed(path).loads:
+            if asset.startswith("data:"):
+                continue
+            local = path.parent / unquote(urlsplit(asset).path)
+            if ELSEWHERE.match(asset) or not local.is_file():
+                wrong.append(f"{path.name}: {asset}")
+    assert not wrong
+
+
+def test_no_style_sheet_loads_from_elsewhere(book_html: Path) -> None:
+    wrong = [
+        f"{sheet.name}: {load}"
+        for sheet in book_html.rglob("*.css")
+        for load in CSS_LOADS.findall(sheet.read_text(encoding="utf-8"))
+        if ELSEWHERE.match(load)
+    ]
+    assert not wrong
+
+
+def test_no_role_or_reference_is_left_unresolved(book_html: Path) -> None:
+    for path in built_pages(book_html):
+        page = parsed(path)
+        assert not page.problems, path.name
+        assert not UNRESOLVED.findall(page.prose), path.name
+
+
+def test_every_figure_has_a_numbered_caption_and_an_alternative_text(book_html: Path) -> None:
+    figures = [(path.name, f) for path in built_pages(book_html) for f in parsed(path).figures]
+    assert figures
+    for name, figure in figures:
+        assert figure.alts, name
+        assert all(alt.strip() for alt in figure.alts), (name, figure.caption)
+        assert re.match(r"\s*Fig\. \d+(\.\d+)* \S", figure.caption), (name, figure.caption)
+
+
+def test_the_search_index_covers_every_page(book_html: Path) -> None:
+    text = (book_html / "searchindex.js").read_text()
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    assert set(toc_pages()) <= set(index["docnames"])
