@@ -1,22 +1,42 @@
+# make book: environment, notebooks, book in _build/html.   make test: environment, every check.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.DEFAULT_GOAL := book
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+SMOKE := _build/smoke
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: book test lint clean
+.DELETE_ON_ERROR:
+
+book: $(VENV)/.book
+	$(BIN)/stocha book
+
+test: lint
+	$(BIN)/pytest -n $(JOBS) -m "not book and not browser"
+	$(BIN)/stocha book --scale smoke --output $(SMOKE)
+	STOCHA_BOOK_HTML=$(SMOKE)/_build/html $(BIN)/pytest -m "book or browser" -rs
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf _build book/executed runs
 
 $(VENV)/.base:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 2; }
+		{ echo "make: $(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.book: $(VENV)/.base pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book]'
+	@echo "installing the library and the book's packages (pinned in constraints.txt) ..."
+	$(PIP) -e '.[book]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.base pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,dev]'
-	@touch $@ $(VENV)/.book
-
-.PHONY: book
-book: $(VENV)/.book
-	$(BIN)/stocha book
+$(VENV)/.dev: $(VENV)/.book
+	@echo "installing the checks' packages (pinned in constraints.txt) ..."
+	$(PIP) -e '.[book,dev]'
+	@touch $@

@@ -154,7 +154,11 @@ def _imports(source: str) -> Iterator[str]:
             names = [base, *(f"{base}.{alias.name}" for alias in statement.names)]
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] == _PACKAGE.name)
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == _PACKAGE.name:
+                # Importing a module runs the packages above it.
+                yield from (".".join(parts[: depth + 1]) for depth in range(len(parts)))
 
 
 def _module_file(dotted: str) -> Path | None:

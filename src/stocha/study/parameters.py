@@ -178,9 +178,10 @@ def read_declaration(parameters_source: str, scales_source: str | None) -> Decla
         UserError: a line that is not `name: type = literal  # meaning`, or a default or a scale's
             value that its own declaration does not allow.
     """
+    statements = ast.parse(parameters_source).body
     comments = _comments_by_line(parameters_source)
     parameters = []
-    for statement in ast.parse(parameters_source).body:
+    for statement in statements:
         if not (
             isinstance(statement, ast.AnnAssign)
             and isinstance(statement.target, ast.Name)
