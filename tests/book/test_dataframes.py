@@ -1,0 +1,50 @@
+"""Which cells of an HTML table the book aligns to the right."""
+
+import re
+
+import pandas as pd
+import pytest
+from dataframes import is_number, mark_numbers
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def marked(html: str) -> list[str]:
+    """The text of the cells with class `num`."""
+    return re.findall(r'<t[dh] class="num">(.*?)</t[dh]>', html)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_as_python_prints_it_is_a_number(value: float) -> None:
+    assert is_number(repr(value))
+    assert is_number(f"{value:,.3f}")
+    assert is_number(f"{value:.3g} ± {abs(value):.3g}")
+
+
+@pytest.mark.parametrize("text", ["", "relu", "StochA(0.5)", "-", "1.2.3", "0.2 to 0.3", "3 runs"])
+def test_words_are_not_numbers(text: str) -> None:
+    assert not is_number(text)
+
+
+def test_numeric_columns_are_marked_with_their_headings_and_gaps() -> None:
+    frame = pd.DataFrame(
+        {"activation": ["relu", "silu"], "loss": [0.25, float("nan")], "share": ["12 %", "3 %"]}
+    )
+    html = mark_numbers(frame.to_html(index=False))
+    assert marked(html) == ["loss", "share", "0.25", "12 %", "NaN", "3 %"]
+
+
+def test_a_column_with_one_word_in_it_is_text() -> None:
+    assert marked(mark_numbers(pd.DataFrame({"a": ["1", "two"]}).to_html(index=False))) == []
+
+
+def test_nothing_but_the_class_is_added() -> None:
+    html = pd.DataFrame({"a": [1.5, 2.5], "b": ["x", "y"]}).to_html()
+    assert mark_numbers(html).replace(' class="num"', "") == html
+
+
+def test_a_table_with_merged_cells_is_left_alone() -> None:
+    index = pd.MultiIndex.from_product([["relu", "silu"], [1, 2]])
+    html = pd.DataFrame({"loss": range(4)}, index=index).to_html()
+    assert "rowspan" in html
+    assert mark_numbers(html) == html
