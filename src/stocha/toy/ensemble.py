@@ -1,0 +1,210 @@
+"""All runs of one activation trained at once, as stacked matrices.
+
+Nearly all of a training step of a width-4 network is the cost of calling small operations. The
+ensemble calls each operation once for all runs. The runs share nothing but the call: every run has
+its own initialisation, batch order and activation noise, and Adam is elementwise. What each choice
+below is worth in time is measured in chapter 41_performance.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stocha.randomness import generator, stream_seed
+from stocha.toy.activated import ActivatedLayers
+from stocha.toy.adam import FlatAdam
+from stocha.toy.config import ToyConfig
+from stocha.toy.data import ToyData, make_data
+from stocha.toy.records import History
+
+Noise = Callable[[int], Sequence[torch.Generator]]
+"""For a layer (0 = first), one generator per run."""
+
+
+class Ensemble(nn.Module):
+    """R multilayer perceptrons of one shape, stacked.
+
+    Linear layer l computes W h + b with W `[R, out, in]`, b `[R, out, 1]`, h `[R, in, batch]`:
+    with the batch last, the product of small matrices runs over contiguous memory. The activations
+    see `[R, batch, width]`, as everywhere else in the library.
+
+    Parameters: `config`; `activation` and `options`, if they differ from the configuration's.
+    """
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        sizes = (config.n_features, *config.widths, config.n_classes)
+        shapes = list(pairwise(sizes))
+        self.weights = nn.ParameterList([torch.empty(config.runs, o, i) for i, o in shapes])
+        self.biases = nn.ParameterList([torch.empty(config.runs, o, 1) for _, o in shapes])
+        self.activations = ActivatedLayers(config, runs=config.runs)
+        self.reset(config)
+        self.to(config.device, config.torch_dtype)
+
+    def reset(self, config: ToyConfig) -> None:
+        """Draw each run's linear layers, then its gates, from its own stream "init"."""
+        sources = [generator(seed, "init") for seed in config.run_seeds]
+        with torch.no_grad():
+            for weight, bias in zip(self.weights, self.biases, strict=True):
+                bound = weight.shape[2] ** -0.5  # nn.Linear's default, for weights and biases
+                for r, source in enumerate(sources):
+                    weight[r].uniform_(-bound, bound, generator=source)
+                    bias[r].uniform_(-bound, bound, generator=source)
+        self.activations.reset_parameters(sources)
+
+    def forward(self, x: Tensor, noise: Noise, record: list[Tensor] | None = None) -> Tensor:
+        """Return the logits `[R, classes, batch]` of x `[R, features, batch]`."""
+        h = x
+        for layer, activation in enumerate(self.activations):
+            z = torch.baddbmm(self.biases[layer], self.weights[layer], h).transpose(1, 2)
+            a = activation(z, noise(layer) if activation.stochastic else None)
+            if record is not None:
+                record += [z, a]
+            h = a.transpose(1, 2)
+        return torch.baddbmm(self.biases[-1], self.weights[-1], h)
+
+
+Watch = Callable[[int, Ensemble], object]
+"""Called after each epoch with its number and the networks."""
+
+
+class RunNoise:
+    """One generator a run, moved to the stream of whatever is drawn next."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        self.seeds = config.run_seeds
+        self.generators = [torch.Generator(config.device) for _ in self.seeds]
+
+    def at(self, *moment: str | int) -> Noise:
+        """Return the noise of `(seed, "activation", *moment, layer)`, for each layer."""
+
+        def layer_noise(layer: int) -> Sequence[torch.Generator]:
+            return [
+                # reseeding costs half of what a new generator does
+                g.manual_seed(stream_seed(seed, "activation", *moment, layer))
+                for g, seed in zip(self.generators, self.seeds, strict=True)
+            ]
+
+        return layer_noise
+
+
+def train(config: ToyConfig, data: ToyData | None = None, watch: Watch | None = None) -> History:
+    """Train all runs of `config` and return their history (chapter 11_toy_classification).
+
+    Parameters: `data`, generated from `config` if None; `watch`, called after every epoch.
+    """
+    return fit(config, data, watch)[1]
+
+
+def fit(
+    config: ToyConfig, data: ToyData | None = None, watch: Watch | None = None
+) -> tuple[Ensemble, History]:
+    """Train as `train` does and return the trained networks too, in evaluation mode."""
+    with one_thread():
+        return _fit(config, make_data(config) if data is None else data, watch)
+
+
+def _fit(config: ToyConfig, data: ToyData, watch: Watch | None) -> tuple[Ensemble, History]:
+    start = time.perf_counter()
+    history = History(config, config.run_seeds)
+    network, noise = Ensemble(config), RunNoise(config)
+    gates = list(network.activations.parameters())
+    adam = FlatAdam(
+        [
+            ([*network.weights, *network.biases], config.weight_decay),
+            (gates, config.gate_decay),
+        ],
+        lr=config.lr,
+    )
+    samples = len(data.y_train)
+    step = 0
+    validate(network, data, noise.at("validation", 0), history, 0)
+    for epoch in range(1, config.epochs + 1):
+        network.train()
+        order = epoch_order(config, epoch, samples)
+        x_epoch = data.x_train[order].transpose(1, 2).contiguous()
+        y_epoch = data.y_train[order]
+        loss_sum = torch.zeros(config.runs, dtype=config.torch_dtype, device=config.device)
+        for first in range(0, samples, config.batch_size):
+            batch = slice(first, first + config.batch_size)
+            network.activations.at(step)
+            logits = network(x_epoch[:, :, batch], noise.at(step))
+            loss = F.cross_entropy(logits, y_epoch[:, batch], reduction="none")
+            # every run's own mean over the batch, differentiated without building it
+            torch.autograd.backward(loss, torch.full_like(loss, 1 / loss.shape[1]))
+            adam.step()
+            loss_sum += loss.detach().sum(1)
+            step += 1
+        history.train_loss[:, epoch] = (loss_sum / samples).cpu()
+        validate(network, data, noise.at("validation", epoch), history, epoch)
+        if watch is not None:
+            watch(epoch, network)
+    history.seconds = time.perf_counter() - start
+    return network, history
+
+
+def epoch_order(config: ToyConfig, epoch: int, samples: int) -> Tensor:
+    """Return each run's order of the training samples in `epoch` `[R, samples]`."""
+    orders = [
+        torch.randperm(samples, generator=generator(seed, "order", epoch))
+        for seed in config.run_seeds
+    ]
+    return torch.stack(orders).to(config.device)
+
+
+@torch.no_grad()
+def validate(network: Ensemble, data: ToyData, noise: Noise, history: History, epoch: int) -> None:
+    """Run the validation samples through all networks and record the result as `epoch`'s."""
+    network.eval()
+    record: list[Tensor] = []
+    x = data.x_val.T.expand(len(history.seeds), -1, -1)
+    logits = network(x, noise, record)
+    gates = [a.gate(z) for a, z in zip(network.activations, record[0::2], strict=True)]
+    history.observe(epoch, logits.transpose(1, 2), data.y_val, record[1::2], gates)
+
+
+def train_all(
+    configs: Sequence[ToyConfig],
+    workers: int = 1,
+    watch: Callable[[int, History], object] | None = None,
+) -> list[History]:
+    """Train several configurations, `workers` at a time, each in one thread of one process.
+
+    Parameters: `watch`, called in order with the number done and the newest history.
+    Returns the histories in the order of `configs`; with one worker nothing is started.
+    Raises ValueError for workers < 1. Chapter 41_performance.
+    """
+    if workers < 1:
+        raise ValueError(f"workers={workers}: allowed is an integer >= 1")
+    histories: list[History] = []
+    with ExitStack() as stack:
+        results: Iterator[History]
+        if workers == 1:
+            results = map(train, configs)
+        else:
+            # spawned, because a forked copy of a threaded process can hang
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+            results = stack.enter_context(pool).map(train, configs)
+        for history in results:
+            histories.append(history)
+            if watch is not None:
+                watch(len(histories), history)
+    return histories
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside: operations this small lose by being shared out."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

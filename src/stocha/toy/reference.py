@@ -1,0 +1,136 @@
+"""The plain loop one would write: one model, a DataLoader, one process for each run.
+
+It is the ensemble's oracle (same initialisation, same batches, same noise, so the same trajectory)
+and what the ensemble's speed is measured against in chapter 41_performance.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+
+from stocha.randomness import generator
+from stocha.toy.activated import ActivatedLayers
+from stocha.toy.config import ToyConfig
+from stocha.toy.data import ToyData, make_data
+from stocha.toy.records import History, stack
+
+
+class Network(nn.Module):
+    """A multilayer perceptron with an activation after each hidden linear layer."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        sizes = (config.n_features, *config.widths, config.n_classes)
+        self.linears = [nn.Linear(i, o) for i, o in pairwise(sizes)]
+        self.linear_modules = nn.ModuleList(self.linears)  # what parameters() and to() see
+        self.activations = ActivatedLayers(config)
+
+    def reset(self, source: torch.Generator) -> None:
+        """Initialise the linear layers as `nn.Linear` does, then the gates, from `source`."""
+        for linear in self.linears:
+            bound = linear.in_features**-0.5
+            nn.init.uniform_(linear.weight, -bound, bound, generator=source)
+            nn.init.uniform_(linear.bias, -bound, bound, generator=source)
+        self.activations.reset_parameters(source)
+
+    def forward(
+        self,
+        x: Tensor,
+        noise: Callable[[int], torch.Generator],
+        record: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return the logits `[batch, classes]` of x `[batch, features]`."""
+        *hidden, last = self.linears
+        for layer, (linear, activation) in enumerate(zip(hidden, self.activations, strict=True)):
+            z = linear(x)
+            x = activation(z, noise(layer) if activation.stochastic else None)
+            if record is not None:
+                record += [z, x]
+        logits: Tensor = last(x)
+        return logits
+
+
+def train_run(config: ToyConfig, seed: int, data: ToyData | None = None) -> History:
+    """Train one run and return its history. Chapter 41_performance."""
+    start = time.perf_counter()
+    data = make_data(config) if data is None else data
+    history = History(config, (seed,))
+
+    def noise(*moment: str | int) -> Callable[[int], torch.Generator]:
+        return lambda layer: generator(seed, "activation", *moment, layer, device=config.device)
+
+    model = Network(config)
+    model.reset(generator(seed, "init"))
+    model.to(config.device, config.torch_dtype)
+    linears: dict[str, Any] = {"params": list(model.linear_modules.parameters())}
+    gates = {"params": list(model.activations.parameters()), "weight_decay": config.gate_decay}
+    optimizer = torch.optim.Adam([linears, gates], lr=config.lr, weight_decay=config.weight_decay)
+    dataset = TensorDataset(data.x_train, data.y_train)
+    validate(model, data, noise("validation", 0), history, 0)
+    step = 0
+    for epoch in range(1, config.epochs + 1):
+        order = generator(seed, "order", epoch)
+        loader = DataLoader(
+            dataset,
+            batch_size=config.batch_size,
+            sampler=RandomSampler(dataset, generator=order),
+            generator=generator(seed, "loader"),  # or the loader would draw from the global one
+        )
+        model.train()
+        loss_sum = 0.0
+        for x, y in loader:
+            model.activations.at(step)
+            loss = F.cross_entropy(model(x, noise(step)), y)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            loss_sum += loss.item() * len(y)
+            step += 1
+        history.train_loss[0, epoch] = loss_sum / len(dataset)
+        validate(model, data, noise("validation", epoch), history, epoch)
+    history.seconds = time.perf_counter() - start
+    return history
+
+
+@torch.no_grad()
+def validate(
+    model: Network,
+    data: ToyData,
+    noise: Callable[[int], torch.Generator],
+    history: History,
+    epoch: int,
+) -> None:
+    """Run the validation samples through the model and record the result as `epoch`'s."""
+    model.eval()
+    record: list[Tensor] = []
+    logits = model(data.x_val, noise, record)
+    gates = [a.gate(z) for a, z in zip(model.activations, record[0::2], strict=True)]
+    history.observe(
+        epoch,
+        logits.unsqueeze(0),
+        data.y_val,
+        [h.unsqueeze(0) for h in record[1::2]],
+        [None if g is None else g.unsqueeze(0) for g in gates],
+    )
+
+
+def train(config: ToyConfig, workers: int = 2) -> History:
+    """Train every run of `config`, each in a process of its own, `workers` at a time.
+
+    The processes are started once and reused, with one thread each, as one would do.
+    """
+    if workers < 1:
+        raise ValueError(f"workers={workers}: allowed is an integer >= 1")
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
+    ) as pool:
+        runs = pool.map(train_run, [config] * config.runs, config.run_seeds)
+        return stack(list(runs))

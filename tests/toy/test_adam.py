@@ -1,0 +1,28 @@
+import pytest
+import torch
+from torch import nn
+
+from stocha.toy.adam import FlatAdam
+
+
+@pytest.mark.parametrize("decays", [(0.0, 0.0), (0.01, 0.3)])
+def test_flat_adam_is_torchs_adam(decays):
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(3, 2), (5,)]
+    start = [torch.randn(s, generator=draw, dtype=torch.float64) for s in shapes]
+    ours = [nn.Parameter(p.clone()) for p in start]
+    torchs = [nn.Parameter(p.clone()) for p in start]
+    flat = FlatAdam([([p], d) for p, d in zip(ours, decays, strict=True)], lr=0.05)
+    adam = torch.optim.Adam(
+        [{"params": [p], "weight_decay": d} for p, d in zip(torchs, decays, strict=True)], lr=0.05
+    )
+    for _ in range(20):
+        scale = torch.randn((), generator=draw, dtype=torch.float64)
+        for parameters in (ours, torchs):
+            for p in parameters:
+                (scale * p.pow(3).sum()).backward()
+        flat.step()
+        adam.step()
+        adam.zero_grad()
+        for p, q in zip(ours, torchs, strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-11, atol=1e-13)
