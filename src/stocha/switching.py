@@ -16,7 +16,7 @@ SHAPES = ("linear", "cosine")
 
 @dataclass(frozen=True)
 class Phase:
-    """What is in force: an activation's registry name and, for `stocha`, its probability of SiLU."""
+    """What is in force: an activation's registry name and, for `stocha`, its p."""
 
     name: str
     p: float | None = None
