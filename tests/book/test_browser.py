@@ -95,9 +95,10 @@ def tab(browser, site: str, theme: str = "light", viewport: dict[str, int] = WID
 
 
 def typeset(page) -> None:
-    """Wait until MathJax, where a page has it, is done."""
-    page.wait_for_load_state("networkidle")
-    page.evaluate("async () => { await window.MathJax?.startup?.promise }")
+    """Wait until MathJax, where a page has it, is done and every font it asked for has come."""
+    page.evaluate(
+        "async () => { await window.MathJax?.startup?.promise; await document.fonts.ready }"
+    )
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -199,7 +200,7 @@ def test_the_menu_saves_the_notebook_and_its_text_source(
 
 
 def test_a_figures_data_can_be_saved(browser, site: str, book_html: Path, tmp_path: Path) -> None:
-    name = next(n for n in notebook_pages() if Page(book_html / f"{n}.html").figures)
+    name = next(n for n in toc_pages() if Page(book_html / f"{n}.html").figures)
     with tab(browser, site) as page:
         page.goto(f"{name}.html")
         with page.expect_download() as saved:

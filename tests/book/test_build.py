@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
+import pandas as pd
 import pytest
 from book_pages import ROOT, Page, notebook_pages, toc_pages
 
@@ -122,6 +123,15 @@ def test_every_figure_has_a_numbered_caption_and_an_alternative_text(book_html: 
         assert figure.alts, name
         assert all(alt.strip() for alt in figure.alts), (name, figure.caption)
         assert re.match(r"\s*Fig\. \d+(\.\d+)* \S", figure.caption), (name, figure.caption)
+
+
+def test_every_page_with_figures_gives_their_data(book_html: Path) -> None:
+    for name in toc_pages():
+        path = book_html / f"{name}.html"
+        tables = [link for link in parsed(path).links if link.endswith(".csv")]
+        assert bool(parsed(path).figures) <= bool(tables), name
+        for table in tables:
+            assert len(pd.read_csv(path.parent / table)) > 0, (name, table)
 
 
 def test_the_search_index_covers_every_page(book_html: Path) -> None:
