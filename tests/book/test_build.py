@@ -134,6 +134,15 @@ def test_every_page_with_figures_gives_their_data(book_html: Path) -> None:
             assert len(pd.read_csv(path.parent / table)) > 0, (name, table)
 
 
+def test_the_front_page_says_what_the_ledger_says(book_html: Path) -> None:
+    ledger = pd.read_csv(next(book_html.rglob("ledger.csv")))
+    front = " ".join(parsed(book_html / "book/index.html").prose.split())
+    toy = ledger[ledger["id"].str.startswith("T")]
+    assert len(toy) > 0
+    for row in toy.itertuples():
+        assert f"{row.id} {row.claim} {row.verdict} {row.estimate}" in front.replace("’", "'")
+
+
 def test_the_search_index_covers_every_page(book_html: Path) -> None:
     text = (book_html / "searchindex.js").read_text()
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
