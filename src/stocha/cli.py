@@ -118,6 +118,59 @@ def readme() -> None:
     typer.echo(write_readme())
 
 
+sweep = typer.Typer(no_args_is_help=True, help="Plan, run, watch and collect parameter sweeps.")
+main.add_typer(sweep, name="sweep")
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.yml", help="e.g. sweeps/toy_p.yml")]
+
+
+@sweep.command("plan")
+def sweep_plan(
+    path: SweepFile,
+    jobs: Jobs = 1,
+    every: Annotated[bool, typer.Option("--all", help="Show every point.")] = False,
+) -> None:
+    """Show the points, what is done already, and the time predicted from finished ones."""
+    from stocha.study.sweeps import commands
+
+    commands.plan(path, jobs, every)
+
+
+@sweep.command("run")
+def sweep_run(
+    path: SweepFile,
+    jobs: Jobs = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", help="Numeric threads a point.")
+    ] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Run failed points again.")] = False,
+) -> None:
+    """Execute the points that are not done; exit code 1 where any has failed at the end."""
+    from stocha.study.sweeps import commands
+
+    raise typer.Exit(commands.run(path, jobs, threads, retry))
+
+
+@sweep.command("status")
+def sweep_status(path: SweepFile, jobs: Jobs = 1) -> None:
+    """Show how many points are done, running, failed and waiting, and the time left."""
+    from stocha.study.sweeps import commands
+
+    commands.status(path, jobs)
+
+
+@sweep.command("collect")
+def sweep_collect(
+    path: SweepFile,
+    output: Annotated[
+        Path | None, typer.Option(help="CSV to write; default: results/SWEEP/points.csv.")
+    ] = None,
+) -> None:
+    """Write one tidy table, with run ids, of the points that are done."""
+    from stocha.study.sweeps import commands
+
+    commands.collect(path, output)
+
+
 def _plain(rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

@@ -92,7 +92,8 @@ def test_refuses_what_is_not_allowed_in_one_line(declaration, name, text):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("epochs", True), ("epochs", 2.0), ("p", "0.5"), ("widths", 4), ("label", 3)]
+    ("name", "value"),
+    [("epochs", True), ("epochs", 2.0), ("p", "0.5"), ("widths", 4), ("label", 3)],
 )
 def test_refuses_values_of_another_type(declaration, name, value):
     with pytest.raises(UserError, match=name):

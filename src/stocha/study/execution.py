@@ -1,6 +1,7 @@
 """Execute one notebook with papermill and put the result into the run store."""
 
 import datetime
+import functools
 import logging
 import os
 import re
@@ -8,21 +9,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any, Literal
 
 from stocha.study import provenance
 from stocha.study.errors import UserError
-from stocha.study.files import locked, write_json, write_text
+from stocha.study.files import locked, try_lock, write_json, write_text
+from stocha.study.handoff import PROGRESS, RUN_FOLDER, badge_text, reduced_at
 from stocha.study.notebooks import Notebook
 from stocha.study.parameters import Value
 from stocha.study.paths import project_root
 from stocha.study.runs import Run
-from stocha.study.session import RUN_FOLDER, badge_text
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 LOG = "kernel.log"
+_KERNEL_DIED = "the kernel died: killed, or out of memory"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CELL_LINE = re.compile(r"(?:Cell In\[\d+\], line|File <ipython-input[^>]*>:) ?(\d+)")
 
@@ -36,8 +38,12 @@ class Request:
     threads: int
     commit: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
+    note: str = ""
+    """What distinguishes it from its neighbours, for progress lines."""
+    patient: bool = True
+    """Wait where another process makes the same run; else end as busy."""
 
-    @property
+    @functools.cached_property
     def run(self) -> Run:
         """Its place in the run store."""
         return Run(self.notebook.stem, self.notebook.run_id(self.parameters))
@@ -45,7 +51,7 @@ class Request:
     @property
     def label(self) -> str:
         """A short name for progress lines."""
-        return f"{self.notebook.stem} {self.run.run_id}"
+        return " ".join(filter(None, (self.notebook.stem, self.run.run_id, self.note)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Outcome:
     """What became of a request."""
 
     run: Run
-    status: Literal["done", "skipped", "failed"]
+    status: Literal["done", "skipped", "failed", "busy"]
+    """`busy`: another process makes this run now, and the request did not want to wait."""
     seconds: float = 0.0
     error: str = ""
     """For a failure: where and what, several lines."""
@@ -62,12 +69,15 @@ class Outcome:
 def execute(request: Request, when_waiting: Callable[[], None] | None = None) -> Outcome:
     """Execute `request` unless its run is finished already; never raises for a failing notebook.
 
-    While another process makes the same run this one waits (`when_waiting` is called once), then
-    finds it finished. The kernel's working directory is the project's root.
+    While another process makes the same run, a patient request waits (`when_waiting` is called
+    once), then finds it finished. The kernel's working directory is the project's root.
     """
     run = request.run
     started = time.perf_counter()
-    with locked(run.lock, when_waiting):
+    lock = locked(run.lock, when_waiting) if request.patient else try_lock(run.lock)
+    with lock as held:
+        if not held:
+            return Outcome(run, "busy")
         if run.is_done() and not request.fresh:
             return Outcome(run, "skipped")
         folder = run.start()
@@ -90,6 +100,7 @@ def execute(request: Request, when_waiting: Callable[[], None] | None = None) ->
 def _execute_in(folder: Path, request: Request) -> str:
     """Run the notebook in `folder`; return what went wrong, or an empty string."""
     # papermill costs a second to import: only the process that executes pays for it.
+    import nbformat
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
@@ -120,11 +131,13 @@ def _execute_in(folder: Path, request: Request) -> str:
         except PapermillExecutionError as error:
             problem = f"{error.ename}: {error.evalue}"
         except DeadKernelError:
-            problem = "the kernel died: killed, or out of memory"
+            problem = _KERNEL_DIED
+        except RuntimeError as error:  # jupyter_client's name for a death before the first cell
+            problem = _KERNEL_DIED if "Kernel died" in str(error) else f"RuntimeError: {error}"
         except NoSuchKernel:
             problem = "no Jupyter kernel 'python3': install ipykernel into this environment"
     source.unlink(missing_ok=True)
-    (folder / "progress.json").unlink(missing_ok=True)
+    (folder / PROGRESS).unlink(missing_ok=True)
     if not target.is_file():
         return problem or "papermill left no notebook"
     executed = nbformat.read(target, as_version=4)
@@ -142,7 +155,7 @@ def _set_environment(folder: Path, threads: int) -> None:
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 
 
-def _failure(executed: NotebookNode, notebook: Notebook) -> str:
+def _failure(executed: "NotebookNode", notebook: Notebook) -> str:
     """Where a cell failed, with its source line, from the notebook's own error output.
 
     Papermill counts `SystemExit` as success; an error output is a failure here whatever its name.
@@ -167,7 +180,7 @@ def _line_in(text: str, cell: str) -> int:
     return text.count("\n", 0, position) + 1 if position >= 0 else 1
 
 
-def _clean(executed: NotebookNode, request: Request) -> None:
+def _clean(executed: "NotebookNode", request: Request) -> None:
     """Take out what differs from one execution to the next, so that equal runs give equal files."""
     for number, cell in enumerate(executed.cells):
         cell["id"] = f"cell-{number}"
@@ -181,11 +194,7 @@ def _clean(executed: NotebookNode, request: Request) -> None:
     executed.cells = [cell for cell in executed.cells if cell["source"]]
     notebook, scales = request.notebook, request.notebook.declaration.scales
     scale = str(request.parameters.get("scale"))
-    reduced = {
-        name: (request.parameters[name], value)
-        for name, value in scales.get("full", {}).items()
-        if request.parameters[name] != value
-    }
+    reduced = reduced_at(scales, request.parameters)
     executed.metadata.pop("papermill", None)
     executed.metadata["stocha"] = {
         "run_id": request.run.run_id,
@@ -204,7 +213,7 @@ def _describe(folder: Path, request: Request, began: datetime.datetime, seconds:
         {
             "notebook": request.notebook.source,
             "run_id": request.run.run_id,
-            "hashes": request.notebook.hashes(),
+            "hashes": request.notebook.hashes,
             **request.commit,
             "started": began.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),

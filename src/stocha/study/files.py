@@ -89,14 +89,14 @@ def try_lock(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterator[bool]:
     """Like `try_lock`, but wait for one's turn, calling `when_waiting` before a wait."""
     with try_lock(path) as held:
         if held:
-            yield
+            yield True
             return
     if when_waiting is not None:
         when_waiting()
     with open(path, "a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        yield True

@@ -5,15 +5,17 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jupytext
-from nbformat import NotebookNode
 
 from stocha.study.errors import UserError
 from stocha.study.files import digest
 from stocha.study.parameters import Declaration, Value, read_declaration
 from stocha.study.paths import project_root
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _RUN_ID_LENGTH = 12
@@ -44,7 +46,7 @@ class Notebook:
         inside = self.path.is_relative_to(root)
         return (self.path.relative_to(root) if inside else self.path).as_posix()
 
-    def node(self) -> NotebookNode:
+    def node(self) -> "NotebookNode":
         """A fresh notebook object with a kernelspec that papermill and JupyterLab accept."""
         node: NotebookNode = jupytext.reads(self.text, fmt="py:percent")
         node.metadata["kernelspec"] = {
@@ -59,6 +61,7 @@ class Notebook:
         root = project_root()
         return sorted({path for pattern in self.inputs for path in root.glob(pattern)})
 
+    @functools.cached_property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of its source, of the library files it imports, and of the recorded files it
         reads.
@@ -78,7 +81,7 @@ class Notebook:
 
     def run_id(self, resolved: Mapping[str, Value]) -> str:
         """The short hash of source, resolved parameters and library that names a run."""
-        parts = [*self.hashes().values(), repr(sorted(resolved.items()))]
+        parts = [*self.hashes.values(), repr(sorted(resolved.items()))]
         return digest("\n".join(parts).encode())[:_RUN_ID_LENGTH]
 
 

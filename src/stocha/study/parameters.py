@@ -111,6 +111,16 @@ class Parameter:
         items = [item.strip() for item in stripped.split(",")] if stripped.strip() else []
         return self.check([_parse_scalar(item, self.kind) for item in items], shown=text)
 
+    def read(self, value: Any) -> Value:
+        """The value that a YAML file means; YAML 1.1 reads `1e-4` as text, so text is parsed."""
+        if isinstance(value, str) and (self.is_list or self.kind != "str"):
+            return self.parse(value)
+        if self.is_list and isinstance(value, list):
+            value = [
+                _parse_scalar(item, self.kind) if isinstance(item, str) else item for item in value
+            ]
+        return self.check(value)
+
     def check(self, value: Any, shown: str | None = None) -> Value:
         """`value`, an int made float where a float is declared; UserError if it is not allowed."""
         if value is None and self.optional:

@@ -13,13 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Literal
 
 from stocha.study.execution import Outcome, Request, execute
-from stocha.study.session import read_progress
+from stocha.study.handoff import read_progress
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
@@ -81,10 +81,11 @@ def execute_all(
 ) -> list[Outcome]:
     """Execute `requests` in order on `jobs` worker processes; outcomes in the order of ending.
 
+    What another process makes at that time is left for the end.
     A failed or killed request is an outcome like any other. On KeyboardInterrupt the workers and
     their kernels are stopped, finished runs stay, and the exception goes on.
     """
-    waiting = deque(requests)
+    waiting = deque(replace(request, patient=False) for request in requests)
     outcomes: list[Outcome] = []
     workers: list[_Worker] = []
     try:
@@ -97,9 +98,13 @@ def execute_all(
                     worker.give(request)
                     show(Event("started", request))
             for event in _poll(workers):
-                show(event)
+                if event.outcome is not None and event.outcome.status == "busy":
+                    # Another process makes it: do the others first, then wait for it.
+                    waiting.append(replace(event.request, patient=True))
+                    continue
                 if event.outcome is not None:
                     outcomes.append(event.outcome)
+                show(event)
     finally:
         with _interrupts_held():
             for worker in workers:

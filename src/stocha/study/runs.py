@@ -101,6 +101,7 @@ class Run:
         }
         write_json(self.partial / DONE, marker)
         replace_folder(self.partial, self.folder)
+        shutil.rmtree(self.failed, ignore_errors=True)
 
     def set_aside(self) -> None:
         """Keep the worked-in folder of a failed run for reading, in place of an earlier failure."""

@@ -16,11 +16,10 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown, display
 
-from stocha.study.files import read_json, write_json, write_text
+from stocha.study.files import write_json, write_text
+from stocha.study.handoff import PROGRESS, RUN_FOLDER, badge_text, reduced_at
 from stocha.study.paths import runs_root
 
-RUN_FOLDER = "STOCHA_RUN_FOLDER"
-PROGRESS = "progress.json"
 _GLUE = "application/papermill.record/"
 _PROGRESS_EVERY = 0.2
 
@@ -108,31 +107,11 @@ def open_run(name: str, namespace: MutableMapping[str, Any]) -> Session:
     for parameter, value in scales[scale].items():
         if namespace[parameter] is None:
             namespace[parameter] = value
-    reduced = {
-        parameter: (namespace[parameter], full)
-        for parameter, full in scales.get("full", {}).items()
-        if namespace[parameter] != full
-    }
+    reduced = reduced_at(scales, namespace)
     given = os.environ.get(RUN_FOLDER)
     folder = Path(given) if given else runs_root() / "by-hand" / name
     folder.mkdir(parents=True, exist_ok=True)
     return Session(name, folder, scale, reduced)
-
-
-def read_progress(folder: Path) -> tuple[int, int, str] | None:
-    """How far the run that writes to `folder` says it is: done, total, unit."""
-    state = read_json(folder / PROGRESS)
-    return (state["done"], state["total"], state["unit"]) if state else None
-
-
-def badge_text(scale: str, reduced: Mapping[str, tuple[Any, Any]]) -> str:
-    """One line of Markdown: full size, or what is smaller here than at the full scale."""
-    if not reduced:
-        return f"*Scale `{scale}`: the full size of this study.*"
-    changes = "; ".join(
-        f"{name} {here} instead of {full}" for name, (here, full) in reduced.items()
-    )
-    return f"*Scale `{scale}`, reduced: {changes}.*"
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Parameter sweeps: many executions of one notebook, planned, resumable and collected."""

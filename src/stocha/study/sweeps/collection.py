@@ -1,0 +1,88 @@
+"""One tidy table from the finished points of a sweep."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stocha.study import provenance
+from stocha.study.errors import UserError
+from stocha.study.files import digest, read_json, write_json, write_text
+from stocha.study.paths import results_root
+from stocha.study.runs import Run
+from stocha.study.sweeps.specification import Point, Sweep
+from stocha.study.sweeps.state import State
+
+TABLE = "points.csv"
+
+
+def collect(sweep: Sweep, state: State) -> pd.DataFrame:
+    """The rows of every finished point: run id, swept parameters, collected table and metrics.
+
+    Raises:
+        UserError: nothing to collect is named, or no point is done, or a run lacks what is named.
+    """
+    if sweep.collect.table is None and not sweep.collect.metrics:
+        raise UserError(f"{sweep.path}: collect: names neither a table nor metrics")
+    finished = state.with_status("done")
+    if not finished:
+        raise UserError(f"{sweep.path}: no point is done: stocha sweep run {sweep.path}")
+    frames = [_rows(sweep, point, run) for point, run in finished]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _rows(sweep: Sweep, point: Point, run: Run) -> pd.DataFrame:
+    named: dict[str, Any] = {"run_id": run.run_id}
+    named |= {name: _flat(point[name]) for name in sweep.swept}
+    metrics = read_json(run.folder / "metrics.json") or {}
+    for name in sweep.collect.metrics:
+        if name not in metrics:
+            raise UserError(f"{sweep.path}: collect.metrics: run {run.run_id} has no {name!r}")
+        named[name] = metrics[name]
+    if sweep.collect.table is None:
+        return pd.DataFrame([named])
+    try:
+        rows = pd.read_csv(run.table(sweep.collect.table))
+    except FileNotFoundError:
+        raise UserError(
+            f"{sweep.path}: collect.table: run {run.run_id} has no table {sweep.collect.table!r}"
+        ) from None
+    # A table may repeat a parameter, as `activation` does; the run's own column is the same fact.
+    fresh = {name: value for name, value in named.items() if name not in rows.columns}
+    return pd.concat([pd.DataFrame([fresh] * len(rows)), rows], axis="columns")
+
+
+def _flat(value: Any) -> Any:
+    """A list as text, `4-4-4-4`, so that it can stand in one cell of a CSV."""
+    return "-".join(map(str, value)) if isinstance(value, list) else value
+
+
+def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
+    """Collect and write the table, its provenance beside it; return the table's path.
+
+    Args:
+        sweep: the sweep.
+        state: where its points stand.
+        output: the CSV to write; default `results/<sweep>/points.csv`.
+    """
+    path = output or results_root() / sweep.name / TABLE
+    table = collect(sweep, state)
+    write_text(path, table.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
+    records = [run.provenance() for _, run in state.with_status("done")]
+    write_json(
+        path.with_name("provenance.json"),
+        {
+            "sweep": sweep.path.as_posix(),
+            "sha256": digest(sweep.path.read_bytes()),
+            "points": len(sweep.points),
+            "finished": len(records),
+            "seconds": round(sum(record["seconds"] for record in records), 1),
+            "commits": sorted({str(record.get("commit")) for record in records}),
+            "dirty": any(record.get("dirty") for record in records),
+            "hashes": sweep.notebook.hashes,
+            "processors": sorted({record["cpu"] for record in records}),
+            "threads": sorted({record["threads"] for record in records}),
+            "versions": provenance.versions(),
+        },
+    )
+    return path

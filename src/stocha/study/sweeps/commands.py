@@ -1,0 +1,78 @@
+"""What `stocha sweep …` does, once the command line has been read."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
+from stocha.study.progress import duration
+from stocha.study.sweeps.specification import read_sweep
+from stocha.study.sweeps.state import STATUSES, State, Status, read_state
+
+_SHOWN = 20
+
+
+def plan(path: Path, jobs: int, every: bool) -> None:
+    """Print the points with their status, and the time that finished ones predict for the rest."""
+    state = read_state(read_sweep(path))
+    sweep = state.sweep
+    print(f"{sweep.name}: {len(sweep.points)} points of {sweep.notebook.source}")
+    print(f"swept: {', '.join(sweep.swept) or 'nothing'}")
+    _print_counts(state, jobs)
+    rows = list(zip(sweep.runs, state.statuses, sweep.points, strict=True))
+    shown = rows if every else rows[:_SHOWN]
+    for run, status, point in shown:
+        print(f"  {run.run_id}  {status:8}{sweep.label(point)}")
+    if len(shown) < len(rows):
+        print(f"  … and {len(rows) - len(shown)} more: --all shows them")
+
+
+def run(path: Path, jobs: int, threads: int | None, retry: bool) -> int:
+    """Execute what is not done; return 1 where any point is failed at the end, else 0."""
+    sweep = read_sweep(path)
+    threads = threads_per_job(jobs, threads)
+    state = read_state(sweep)
+    again: tuple[Status, ...] = ("failed",) if retry else ()
+    wanted = state.with_status("waiting", "running", *again)
+    done = state.count("done")
+    print(f"{sweep.name}: {done} of {len(sweep.points)} points done before", file=sys.stderr)
+    requests = make_requests(((sweep.notebook, point) for point, _ in wanted), threads)
+    outcomes = perform([replace(r, note=sweep.label(dict(r.parameters))) for r in requests], jobs)
+    failed = read_state(sweep).with_status("failed")
+    for point, failed_run in failed:
+        print(f"failed: {failed_run.run_id}  {sweep.label(point)}  {failed_run.failed}")
+    if failed:
+        print(f"{len(failed)} failed; to try again: stocha sweep run {path} --retry")
+    return exit_code(outcomes) or int(bool(failed))
+
+
+def status(path: Path, jobs: int) -> None:
+    """Print how many points are done, running, failed and waiting, and the time left."""
+    state = read_state(read_sweep(path))
+    _print_counts(state, jobs)
+    for wanted in ("running", "failed"):
+        for point, point_run in state.with_status(wanted):
+            print(f"  {wanted}: {point_run.run_id}  {state.sweep.label(point)}")
+
+
+def collect(path: Path, output: Path | None) -> None:
+    """Write the tidy table of the finished points and print its path."""
+    # Only this command needs pandas.
+    from stocha.study.sweeps.collection import write_collection
+
+    sweep = read_sweep(path)
+    state = read_state(sweep)
+    missing = len(sweep.points) - state.count("done")
+    written = write_collection(sweep, state, output)
+    if missing:
+        print(f"{missing} of {len(sweep.points)} points are not done yet", file=sys.stderr)
+    print(written)
+
+
+def _print_counts(state: State, jobs: int) -> None:
+    print(", ".join(f"{state.count(status)} {status}" for status in STATUSES))
+    left, each = state.seconds_left(jobs), state.seconds_a_point()
+    if left is None or each is None:
+        print("time left: unknown until a point is done")
+    elif left:
+        print(f"time left: about {duration(left)} with {jobs} job(s), {each:.1f} s a point")

@@ -1,0 +1,208 @@
+"""Real sweeps through the installed command, killed and damaged in every way a machine offers."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from stocha.study.sweeps.specification import read_sweep
+from stocha.study.sweeps.state import read_state
+
+pytestmark = pytest.mark.notebooks
+
+STOCHA = str(Path(sys.executable).with_name("stocha"))
+
+BODY = """
+# %%
+import os
+import time
+from pathlib import Path
+
+time.sleep(pause)
+with open(Path(os.environ["TRACE"]), "a") as trace:
+    trace.write(f"{p}\\n")
+assert p != 0.75, "this point fails"
+run.table("final", pd.DataFrame({"step": [1, 2], "loss": [p, p / 2]}))
+run.metric(best=p / 2)
+"""
+
+
+@pytest.fixture
+def sweep(make_notebook, tmp_path, store, monkeypatch):
+    """Write a sweep over p of a small notebook that records each execution; return its path."""
+    monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
+
+    def make(values, pause: float = 0.0) -> Path:
+        notebook = make_notebook(BODY, name="50_point")
+        text = notebook.read_text()
+        added = "pause: float = 0.0  # seconds [0, inf)\np: float"
+        notebook.write_text(text.replace("p: float", added, 1))
+        path = tmp_path / "sweep.yml"
+        path.write_text(
+            f"notebook: {notebook}\nfixed: {{pause: {pause}}}\ngrid: {{p: {list(values)}}}\n"
+            "collect: {table: final, metrics: [best]}\n"
+        )
+        return path
+
+    return make
+
+
+def executed(tmp_path: Path) -> list[float]:
+    """Which points have got as far as their result, in order."""
+    trace = tmp_path / "trace"
+    return [float(line) for line in trace.read_text().split()] if trace.exists() else []
+
+
+def start(path: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [STOCHA, "sweep", "run", str(path), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ.copy(),
+    )
+
+
+def wait_for(condition, seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def counts(path: Path) -> dict[str, int]:
+    state = read_state(read_sweep(path))
+    return {name: state.count(name) for name in ("done", "running", "failed", "waiting")}
+
+
+def test_plan_run_status_collect(stocha, sweep, tmp_path):
+    path = sweep([0.0, 0.5, 1.0])
+    planned = stocha("sweep", "plan", path)
+    assert planned.returncode == 0, planned.stderr
+    assert "3 points" in planned.stdout
+    assert "time left: unknown" in planned.stdout
+    done = stocha("sweep", "run", path, "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stderr.splitlines() if "done in" in line]) == 3
+    assert "3 done, 0 running, 0 failed, 0 waiting" in stocha("sweep", "status", path).stdout
+    output = tmp_path / "table.csv"
+    assert stocha("sweep", "collect", path, "--output", output).returncode == 0
+    table = pd.read_csv(output)
+    assert list(table.columns) == ["run_id", "p", "best", "step", "loss"]
+    assert table.groupby("p")["loss"].max().tolist() == [0.0, 0.5, 1.0]
+    assert sorted(table["run_id"].unique()) == sorted(r.run_id for r in read_sweep(path).runs)
+    assert stocha("sweep", "run", path).returncode == 0
+    assert sorted(executed(tmp_path)) == [0.0, 0.5, 1.0]
+
+
+def test_a_point_run_by_hand_counts(stocha, sweep, tmp_path):
+    path = sweep([0.0, 0.5])
+    assert stocha("run", tmp_path / "50_point.py", "-p", "p=0.5").returncode == 0
+    assert counts(path)["done"] == 1
+    assert stocha("sweep", "run", path).returncode == 0
+    assert sorted(executed(tmp_path)) == [0.0, 0.5]
+
+
+def test_a_failed_point_stops_no_other_and_is_retried_only_on_request(stocha, sweep, tmp_path):
+    path = sweep([0.75, 0.5])
+    done = stocha("sweep", "run", path)
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert "this point fails" in done.stderr
+    (failed,) = [run for run in read_sweep(path).runs if run.failed.is_dir()]
+    assert (failed.failed / "50_point.ipynb").is_file()
+    assert (failed.failed / "kernel.log").is_file()
+    assert stocha("sweep", "run", path).returncode == 1
+    assert executed(tmp_path) == [0.75, 0.5]
+    assert stocha("sweep", "run", path, "--retry").returncode == 1
+    assert executed(tmp_path) == [0.75, 0.5, 0.75]
+
+
+def test_killing_a_sweep_loses_nothing_finished_and_resuming_recomputes_nothing(
+    stocha, sweep, tmp_path
+):
+    path = sweep([0.0, 0.25, 0.5, 1.0], pause=0.5)
+    process = start(path)
+    wait_for(lambda: counts(path)["done"] >= 1 and counts(path)["running"] == 1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(p.is_running() and p.status() != "zombie" for p in family))
+    before = counts(path)
+    assert before["running"] == 0
+    finished = executed(tmp_path)
+    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
+    assert counts(path)["done"] == 4
+    # At most the one point that was under way has got to its result twice.
+    assert len(executed(tmp_path)) <= len(finished) + 4 - before["done"]
+
+
+@pytest.mark.parametrize("victim", ["worker", "kernel"])
+def test_killing_a_worker_or_a_kernel_fails_one_point_and_the_sweep_goes_on(
+    stocha, sweep, tmp_path, victim
+):
+    path = sweep([0.0, 0.25, 0.5], pause=1.0)
+    process = start(path)
+    wait_for(lambda: counts(path)["running"] == 1)
+    word = {"worker": "spawn_main", "kernel": "ipykernel_launcher"}[victim]
+
+    def members():
+        found = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in found if word in " ".join(child.cmdline())]
+
+    wait_for(members)
+    members()[0].send_signal(signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert counts(path) == {"done": 2, "running": 0, "failed": 1, "waiting": 0}
+    assert stocha("sweep", "run", path, "--retry").returncode == 0
+    assert counts(path)["done"] == 3
+
+
+def test_two_sweeps_at_once_share_the_points(sweep, tmp_path):
+    path = sweep([0.0, 0.125, 0.25, 0.5], pause=0.3)
+    both = [start(path), start(path)]
+    output = [process.communicate(timeout=180)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], output
+    assert sorted(executed(tmp_path)) == [0.0, 0.125, 0.25, 0.5]
+    assert counts(path)["done"] == 4
+
+
+def test_truncating_any_file_of_a_run_makes_that_point_alone_undone(stocha, sweep, tmp_path):
+    path = sweep([0.0, 0.5])
+    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
+    run = read_sweep(path).runs[0]
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    for file in sorted(file for file in copy.rglob("*") if file.is_file()):
+        if file.stat().st_size == 0:
+            continue
+        inside = run.folder / file.relative_to(copy)
+        inside.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        assert counts(path) == {"done": 1, "running": 0, "failed": 0, "waiting": 1}, file.name
+        inside.write_bytes(file.read_bytes())
+    assert counts(path)["done"] == 2
+
+
+def test_a_mistake_runs_nothing(stocha, sweep, store):
+    path = sweep([0.5])
+    path.write_text(path.read_text().replace("[0.5]", "[0.5, 1.5]"))
+    for command in ("plan", "run", "status", "collect"):
+        done = stocha("sweep", command, path)
+        assert done.returncode == 2
+        assert "grid.p.1: parameter p=1.5: must be a float in [0, 1]" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not store.exists()
+
+
+def test_collecting_nothing_is_a_mistake(stocha, sweep):
+    done = stocha("sweep", "collect", sweep([0.5]))
+    assert done.returncode == 2
+    assert "no point is done" in done.stderr
