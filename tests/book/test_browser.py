@@ -220,6 +220,7 @@ def test_a_numbered_reference_leads_to_what_it_names(browser, site: str, book_ht
         page.wait_for_url("**#*")
         target = page.locator(f"[id='{page.url.partition('#')[2]}']")
         assert number in target.inner_text()
-        page.wait_for_function(
-            "e => e.getBoundingClientRect().top < innerHeight", arg=target.element_handle()
+        in_view = (
+            "e => { const y = e.getBoundingClientRect().top; return 0 <= y && y < innerHeight }"
         )
+        page.wait_for_function(in_view, arg=target.element_handle())
