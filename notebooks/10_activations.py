@@ -335,13 +335,15 @@ spread.style.set_uuid("granularity").hide(axis="index").format(precision=4)
 
 # %% tags=["hide-input"]
 ratio = spread["sd of the row's mean"]
+run.glue("row-width", width)
 run.glue("granularity-ratio", ratio[1] / ratio[0] if ratio[0] else float("nan"), "{:.1f}")
 
 # %% [markdown]
-# For a row of 64 neurons one coin a row makes the mean of the row {glue:text}`granularity-ratio`
-# times as variable as one coin a neuron. (`layer` is like `token` within a row, and shares the
-# coin among the rows as well.) The third choice, whether to draw in training, at test time or in
-# both, is no property of the function: in the library these are two separate settings.
+# For a row of {glue:text}`row-width` neurons one coin a row makes the mean of the row
+# {glue:text}`granularity-ratio` times as variable as one coin a neuron. (`layer` is like `token`
+# within a row, and shares the coin among the rows as well.) The third choice, whether to draw in
+# training, at test time or in both, is no property of the function: in the library these are two
+# separate settings.
 #
 # ## Bernoulli SiLU
 #
