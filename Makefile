@@ -38,5 +38,5 @@ $(VENV)/.book: $(VENV)/.base pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.book
 	@echo "installing the checks' packages (pinned in constraints.txt) ..."
-	$(PIP) -e '.[book,dev]'
+	$(PIP) -e '.[book,cluster,dev]'
 	@touch $@

@@ -10,6 +10,8 @@ Layout, below `paths.runs_root()`::
         failed/3f2a…/          a run whose cell raised: half-executed notebook, log
 """
 
+import functools
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,25 +30,29 @@ class Run:
     stem: str
     run_id: str
 
-    @property
+    @functools.cached_property
+    def _home(self) -> Path:
+        return runs_root() / self.stem
+
+    @functools.cached_property
     def folder(self) -> Path:
         """Where the finished run lies."""
-        return runs_root() / self.stem / self.run_id
+        return self._home / self.run_id
 
     @property
     def partial(self) -> Path:
         """Where the run is made."""
-        return runs_root() / self.stem / f".{self.run_id}.partial"
+        return self._home / f".{self.run_id}.partial"
 
     @property
     def lock(self) -> Path:
         """The file that whoever makes the run holds a lock on."""
-        return runs_root() / self.stem / f".{self.run_id}.lock"
+        return self._home / f".{self.run_id}.lock"
 
     @property
     def failed(self) -> Path:
         """Where the remains of a failed run are kept for reading."""
-        return runs_root() / self.stem / "failed" / self.run_id
+        return self._home / "failed" / self.run_id
 
     @property
     def notebook(self) -> Path:
@@ -59,12 +65,14 @@ class Run:
 
     def is_done(self) -> bool:
         """Finished, and no file shorter or longer since: a cut file makes the run undone."""
+        folder = str(self.folder)
         marker = read_json(self.folder / DONE)
         if not isinstance(marker, dict):
             return False
         try:
+            # Plain strings: a sweep of a thousand points asks this ten thousand times.
             return all(
-                (self.folder / name).stat().st_size == size
+                os.stat(f"{folder}/{name}").st_size == size
                 for name, (size, _) in marker["files"].items()
             )
         except (OSError, KeyError, TypeError, ValueError):

@@ -1,9 +1,10 @@
 """One tidy table from the finished points of a sweep."""
 
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from stocha.study import provenance
 from stocha.study.errors import UserError
@@ -16,8 +17,13 @@ from stocha.study.sweeps.state import State
 TABLE = "points.csv"
 
 
-def collect(sweep: Sweep, state: State) -> pd.DataFrame:
-    """The rows of every finished point: run id, swept parameters, collected table and metrics.
+Row = dict[str, Any]
+
+
+def collect(sweep: Sweep, state: State) -> list[Row]:
+    """The rows of every finished point: run id, swept parameters, metrics, the collected table.
+
+    The cells of the runs' tables are passed on as they are written, so no digit changes.
 
     Raises:
         UserError: nothing to collect is named, or no point is done, or a run lacks what is named.
@@ -27,34 +33,43 @@ def collect(sweep: Sweep, state: State) -> pd.DataFrame:
     finished = state.with_status("done")
     if not finished:
         raise UserError(f"{sweep.path}: no point is done: stocha sweep run {sweep.path}")
-    frames = [_rows(sweep, point, run) for point, run in finished]
-    return pd.concat(frames, ignore_index=True)
+    return [row for point, run in finished for row in _rows(sweep, point, run)]
 
 
-def _rows(sweep: Sweep, point: Point, run: Run) -> pd.DataFrame:
-    named: dict[str, Any] = {"run_id": run.run_id}
+def _rows(sweep: Sweep, point: Point, run: Run) -> Iterator[Row]:
+    named: Row = {"run_id": run.run_id}
     named |= {name: _flat(point[name]) for name in sweep.swept}
-    metrics = read_json(run.folder / "metrics.json") or {}
-    for name in sweep.collect.metrics:
-        if name not in metrics:
-            raise UserError(f"{sweep.path}: collect.metrics: run {run.run_id} has no {name!r}")
-        named[name] = metrics[name]
+    if sweep.collect.metrics:
+        metrics = read_json(run.folder / "metrics.json") or {}
+        for name in sweep.collect.metrics:
+            if name not in metrics:
+                raise UserError(f"{sweep.path}: collect.metrics: run {run.run_id} has no {name!r}")
+            named[name] = metrics[name]
     if sweep.collect.table is None:
-        return pd.DataFrame([named])
+        yield named
+        return
     try:
-        rows = pd.read_csv(run.table(sweep.collect.table))
+        with open(run.table(sweep.collect.table), encoding="utf-8", newline="") as stream:
+            # Where a table repeats a parameter, as `activation` does, it is the same fact.
+            yield from (named | row for row in csv.DictReader(stream))
     except FileNotFoundError:
         raise UserError(
             f"{sweep.path}: collect.table: run {run.run_id} has no table {sweep.collect.table!r}"
         ) from None
-    # A table may repeat a parameter, as `activation` does; the run's own column is the same fact.
-    fresh = {name: value for name, value in named.items() if name not in rows.columns}
-    return pd.concat([pd.DataFrame([fresh] * len(rows)), rows], axis="columns")
 
 
 def _flat(value: Any) -> Any:
     """A list as text, `4-4-4-4`, so that it can stand in one cell of a CSV."""
     return "-".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
 def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
@@ -66,8 +81,7 @@ def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
         output: the CSV to write; default `results/<sweep>/points.csv`.
     """
     path = output or results_root() / sweep.name / TABLE
-    table = collect(sweep, state)
-    write_text(path, table.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
+    write_text(path, _csv(collect(sweep, state)))
     records = [run.provenance() for _, run in state.with_status("done")]
     write_json(
         path.with_name("provenance.json"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
 from stocha.study.progress import duration
+from stocha.study.sweeps.collection import write_collection
 from stocha.study.sweeps.specification import read_sweep
 from stocha.study.sweeps.state import STATUSES, State, Status, read_state
 
@@ -57,9 +58,6 @@ def status(path: Path, jobs: int) -> None:
 
 def collect(path: Path, output: Path | None) -> None:
     """Write the tidy table of the finished points and print its path."""
-    # Only this command needs pandas.
-    from stocha.study.sweeps.collection import write_collection
-
     sweep = read_sweep(path)
     state = read_state(sweep)
     missing = len(sweep.points) - state.count("done")
@@ -71,7 +69,7 @@ def collect(path: Path, output: Path | None) -> None:
 
 def _print_counts(state: State, jobs: int) -> None:
     print(", ".join(f"{state.count(status)} {status}" for status in STATUSES))
-    left, each = state.seconds_left(jobs), state.seconds_a_point()
+    left, each = state.seconds_left(jobs), state.seconds_a_point
     if left is None or each is None:
         print("time left: unknown until a point is done")
     elif left:

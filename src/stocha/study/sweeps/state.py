@@ -1,5 +1,6 @@
 """Where every point of a sweep stands, read from the run store alone."""
 
+import functools
 import statistics
 from collections import Counter
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ class State:
         every = zip(self.sweep.points, self.sweep.runs, self.statuses, strict=True)
         return [(point, run) for point, run, status in every if status in statuses]
 
+    @functools.cached_property
     def seconds_a_point(self) -> float | None:
         """Median wall time of the finished points; None where none is."""
         times = [run.provenance().get("seconds") for _, run in self.with_status("done")]
@@ -38,7 +40,7 @@ class State:
 
     def seconds_left(self, jobs: int) -> float | None:
         """Predicted time for what is not done, on `jobs` workers; None before any point is done."""
-        each = self.seconds_a_point()
+        each = self.seconds_a_point
         left = self.count("waiting") + self.count("running")
         return None if each is None else each * -(-left // jobs)
 
