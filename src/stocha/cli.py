@@ -171,6 +171,14 @@ def sweep_collect(
     commands.collect(path, output)
 
 
+@sweep.command("page")
+def sweep_page(path: SweepFile) -> None:
+    """Execute a notebook page: table, figure over the swept parameter, links to every run."""
+    from stocha.study.sweeps import commands
+
+    raise typer.Exit(commands.page(path))
+
+
 def _plain(rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

@@ -11,7 +11,7 @@ from stocha.study.commands import exit_code, make_requests, perform, threads_per
 from stocha.study.errors import UserError
 from stocha.study.execution_page import execution_page
 from stocha.study.files import digest, locked, write_bytes, write_text
-from stocha.study.notebooks import all_notebooks
+from stocha.study.notebooks import Notebook, all_notebooks
 from stocha.study.paths import project_root, runs_root
 from stocha.study.provenance import cores
 from stocha.study.runs import Run
@@ -36,7 +36,7 @@ def build_book(
         raise UserError("the book's packages are not installed: pip install 'stocha[book]'")
     jobs = cores() if jobs is None else jobs
     threads = threads_per_job(jobs, threads)
-    points = ((notebook, {"scale": scale}) for notebook in all_notebooks())
+    points = ((notebook, {"scale": scale}) for notebook in chapters())
     outcomes = perform(make_requests(points, threads, fresh), jobs)
     if exit_code(outcomes):
         print("stocha: no book is built from failed notebooks", file=sys.stderr)
@@ -47,6 +47,11 @@ def build_book(
     with locked(runs_root() / ".book.lock"):
         publish([outcome.run for outcome in outcomes], root / "book" / "executed")
         return _build(builder, root, output)
+
+
+def chapters() -> list[Notebook]:
+    """The notebooks that are pages of the book, in reading order."""
+    return [notebook for notebook in all_notebooks() if not notebook.template]
 
 
 def publish(runs: Sequence[Run], folder: Path) -> None:

@@ -33,6 +33,8 @@ class Notebook:
     """Glob patterns, relative to the project, of the recorded files it reads."""
     alone: bool
     """It measures time: nothing else may run beside it."""
+    template: bool
+    """It takes its subject from a parameter: no page of the book by itself."""
 
     @property
     def stem(self) -> str:
@@ -108,7 +110,13 @@ def read_notebook(path: str | Path) -> Notebook:
         raise UserError(f"{_shown(path)}: {error}") from None
     own: Mapping[str, Any] = node.metadata.get("stocha", {})
     return Notebook(
-        path, text, _title(cells), declaration, tuple(own.get("inputs", ())), bool(own.get("alone"))
+        path=path,
+        text=text,
+        title=_title(cells),
+        declaration=declaration,
+        inputs=tuple(own.get("inputs", ())),
+        alone=bool(own.get("alone")),
+        template=bool(own.get("template")),
     )
 
 

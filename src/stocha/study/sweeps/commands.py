@@ -5,6 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
+from stocha.study.notebooks import read_notebook
+from stocha.study.parameters import Value
+from stocha.study.paths import project_root, runs_root
 from stocha.study.progress import duration
 from stocha.study.sweeps.collection import write_collection
 from stocha.study.sweeps.specification import read_sweep
@@ -65,6 +68,21 @@ def collect(path: Path, output: Path | None) -> None:
     if missing:
         print(f"{missing} of {len(sweep.points)} points are not done yet", file=sys.stderr)
     print(written)
+
+
+def page(path: Path) -> int:
+    """Collect, execute the page notebook on the table and print where the executed page is."""
+    sweep = read_sweep(path)
+    state = read_state(sweep)
+    template = read_notebook(project_root() / "notebooks" / "90_sweep.py")
+    table = write_collection(sweep, state, runs_root() / "collected" / sweep.name / "points.csv")
+    given: dict[str, Value] = {"sweep": str(path.resolve()), "table": str(table), "links": True}
+    # The table lies outside the hashed inputs, so an earlier page says nothing of it.
+    outcomes = perform(make_requests([(template, given)], threads=1, fresh=True), jobs=1)
+    for outcome in outcomes:
+        if outcome.status != "failed":
+            print(outcome.run.notebook)
+    return exit_code(outcomes)
 
 
 def _print_counts(state: State, jobs: int) -> None:

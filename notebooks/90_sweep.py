@@ -1,0 +1,101 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   stocha:
+#     inputs: ["sweeps/*.yml", "results/*/points.csv"]
+#     template: true
+# ---
+
+# %% [markdown]
+# # A sweep
+#
+# The collected points of one sweep: a figure over the swept parameter, the means, and every run.
+
+# %% tags=["parameters"]
+scale: str = "book"  # no effect here: the points' scale is the sweep's {smoke, book, full}
+sweep: str = "sweeps/toy_bottleneck.yml"  # the sweep, relative to the project
+table: str | None = None  # the collected table; None: results/SWEEP/points.csv
+links: bool = False  # link every run to its executed notebook in the local run store
+
+# %% tags=["scales"]
+scales = {"smoke": {}, "book": {}, "full": {}}
+
+# %% tags=["hide-input"]
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import Markdown, display
+
+from stocha import figures
+from stocha.study.paths import results_root
+from stocha.study.runs import Run
+from stocha.study.session import open_run
+from stocha.study.sweeps.specification import read_sweep
+
+run = open_run("90_sweep", globals())
+figures.style()
+spec = read_sweep(sweep)
+page = spec.page
+points = pd.read_csv(table or results_root() / spec.name / "points.csv")
+points["row"] = points.groupby(list(spec.swept), dropna=False).cumcount()
+points["sample"] = points.get("seed", 0).astype(str) + "/" + points["row"].astype(str)
+run.table("points", points)
+display(
+    Markdown(
+        f"**{page.get('title', spec.name)}** — {points['run_id'].nunique()} runs of "
+        f"`{spec.notebook.source}`, swept: {', '.join(spec.swept)}."
+    )
+)
+
+# %% [markdown]
+# Thin lines join the values of one seed; the thick line is their mean, the band its 95 % interval.
+
+# %% mystnb={"figure": {"name": "fig-sweep", "caption": "The collected value over the swept parameter."}, "image": {"alt": "The collected value of every run over the swept parameter, with means and intervals."}}
+numeric = points.select_dtypes("number").columns
+x = page.get("x", spec.swept[0])
+y = page.get("y", [name for name in numeric if name not in (*spec.swept, "row")][-1])
+hue = page.get("hue", "")
+figures.sweep(points, y, x, hue=hue, run="sample", log=bool(page.get("log_x", False)))
+if page.get("log_y"):
+    plt.yscale("log")
+plt.show()
+
+# %%
+run.figure_data("points")
+
+# %% [markdown]
+# Mean and standard deviation at every configuration:
+
+# %%
+configuration = [name for name in spec.swept if name != "seed"]
+summary = points.groupby(configuration)[y].agg(["mean", "std", "count"]).reset_index()
+run.table("summary", summary)
+summary
+
+# %% [markdown]
+# Every run:
+
+
+# %%
+def address(run_id: str) -> str:
+    target = Run(spec.notebook.stem, run_id).notebook
+    if not (links and target.is_file()):
+        return f"`{run_id}`"
+    return f"[{run_id}]({Path('../..', spec.notebook.stem, run_id, target.name).as_posix()})"
+
+
+runs = points.groupby("run_id", sort=False)[[*spec.swept, y]].first().reset_index()
+lines = [["run", *spec.swept, y], ["---"] * (len(spec.swept) + 2)]
+lines += [
+    [address(row["run_id"]), *(f"{row[name]}" for name in spec.swept), f"{row[y]:.4g}"]
+    for _, row in runs.iterrows()
+]
+display(Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines)))
