@@ -65,6 +65,11 @@ def test_a_schedule_may_not_put_a_gate_out_of_force():
     assert ToyConfig(schedule=swi_ft(0.5)).schedule is not None
 
 
+def test_inference_is_with_an_activation_that_needs_no_training():
+    with pytest.raises(ValueError, match=r"^inference='gumbel_stoch': allowed .* without a gate$"):
+        ToyConfig(inference=("relu", "gumbel_stoch"))
+
+
 def test_gates_decay_like_everything_else_unless_told():
     assert ToyConfig().gate_decay == ToyConfig().weight_decay
     assert ToyConfig(gate_weight_decay=0.0).gate_decay == 0

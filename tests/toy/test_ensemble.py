@@ -178,3 +178,17 @@ def test_a_stacked_gate_is_the_gate(gate_input):
         results.append([logit, *gradients])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_validation_with_another_activation_leaves_training_alone():
+    config = small(ToyConfig("silu", inference=("relu", "silu")))
+    data = make_data(config)
+    swapped, plain = ensemble.train(config, data), ensemble.train(small(ToyConfig("silu")), data)
+    np.testing.assert_array_equal(swapped.train_loss, plain.train_loss)
+    np.testing.assert_array_equal(swapped.swapped["silu"].val_loss, plain.val_loss)
+    assert (swapped.swapped["relu"].sparsity[:, 0, 0] > 0.2).all()
+    reference_runs = stack([reference.train_run(config, seed, data) for seed in config.run_seeds])
+    for name in config.inference:
+        np.testing.assert_allclose(
+            swapped.swapped[name].val_loss, reference_runs.swapped[name].val_loss, rtol=1e-9
+        )

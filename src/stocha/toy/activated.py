@@ -12,7 +12,7 @@ from stocha.toy.stacked_gate import StackedGate
 
 
 class ActivatedLayers(nn.Module):
-    """One activation per hidden layer for every activation that the schedule names.
+    """One activation per hidden layer for every activation that schedule or inference names.
 
     `options` go to the activation they were written for, `config.activation`.
 
@@ -24,7 +24,7 @@ class ActivatedLayers(nn.Module):
         self.schedule: Schedule = config.schedule or constant(config.activation)
         names = {phase.name for _, _, phase in self.schedule.phases(config.total_steps)}
         self.stacks = nn.ModuleDict()
-        for name in sorted(names):
+        for name in sorted(names | set(config.inference)):
             options = config.options if name == config.activation else {}
             layers = [make(name, runs=runs, width=width, **options) for width in config.widths]
             for layer in layers:

@@ -24,6 +24,8 @@ class ToyConfig:
         options: the activation's own options, such as `{"p": 0.5, "positive": "mixed"}`.
         schedule: which activation is in force at each step (`stocha.switching`); None uses
             `activation` throughout. Validation uses what the epoch's last step used.
+        inference: activations without a gate that every validation is repeated with, in place of
+            the trained one; recorded in `History.swapped`.
         n_samples, n_features, n_classes: the generated problem; every feature is informative.
         widths: units of each hidden layer. The post gives four layers and a bottleneck of 4, not
             every width; the reading taken is that all four layers have the bottleneck's width.
@@ -49,6 +51,7 @@ class ToyConfig:
     activation: str = "relu"
     options: Mapping[str, Any] = field(default_factory=dict)
     schedule: Schedule | None = None
+    inference: tuple[str, ...] = ()
     n_samples: int = 5000
     n_features: int = 30
     n_classes: int = 2
@@ -100,6 +103,9 @@ class ToyConfig:
                 f"device={self.device!r}: allowed is a torch device such as 'cpu' or 'cuda:0'"
             ) from None
         self._check_schedule()
+        for name in self.inference:
+            if list(make(name, width=1).parameters()):
+                raise ValueError(f"inference={name!r}: allowed are activations without a gate")
         # make_classification places each cluster on its own vertex of a hypercube
         if self.n_features < 62 and self.n_classes * CLUSTERS_PER_CLASS > 2**self.n_features:
             raise ValueError(

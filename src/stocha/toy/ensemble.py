@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stocha.randomness import generator, stream_seed
+from stocha.switching import Phase
 from stocha.toy.activated import ActivatedLayers
 from stocha.toy.adam import FlatAdam
 from stocha.toy.config import ToyConfig
@@ -167,11 +168,20 @@ def epoch_order(config: ToyConfig, epoch: int, samples: int) -> Tensor:
 def validate(network: Ensemble, data: ToyData, noise: Noise, history: History, epoch: int) -> None:
     """Run the validation samples through all networks and record the result as `epoch`'s."""
     network.eval()
-    record: list[Tensor] = []
     x = data.x_val.mT.expand(len(history.seeds), -1, -1)
-    logits = network(x, noise, record)
-    gates = [a.gate(z) for a, z in zip(network.activations, record[0::2], strict=True)]
-    history.observe(epoch, logits.transpose(1, 2), data.y_val, record[1::2], gates)
+
+    def observe(into: History) -> None:
+        record: list[Tensor] = []
+        logits = network(x, noise, record)
+        gates = [a.gate(z) for a, z in zip(network.activations, record[0::2], strict=True)]
+        into.observe(epoch, logits.mT, data.y_val, record[1::2], gates)
+
+    observe(history)
+    trained_with = network.activations.phase
+    for name, swapped in history.swapped.items():
+        network.activations.put_in_force(Phase(name))
+        observe(swapped)
+    network.activations.put_in_force(trained_with)
 
 
 def train_all(

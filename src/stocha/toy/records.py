@@ -1,7 +1,7 @@
 """What a toy training leaves behind: arrays while it runs, tidy tables afterwards."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,9 @@ class History:
         gate: mean of the gate α and its `QUANTILES` `[R, E + 1, layers, 1 + quantiles]`; NaN where
             the activation has no gate.
         constant: all validation samples are given the same class `[R, E + 1]`.
-        zero_layer: the hidden layer is zero on all validation samples `[R, E + 1, layers]`.
+        zero_layer: the whole hidden layer is below `config.threshold` on all validation samples
+            `[R, E + 1, layers]`.
+        swapped: for each activation of `config.inference`, what validation with it gave.
         seconds: wall time of the training, recording included.
 
     Chapter: 11_toy_classification.
@@ -47,6 +49,7 @@ class History:
     gate: Floats = field(init=False)
     constant: Bools = field(init=False)
     zero_layer: Bools = field(init=False)
+    swapped: dict[str, "History"] = field(init=False)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -58,6 +61,8 @@ class History:
         self.gate = np.full((*shape, c.n_layers, 1 + len(QUANTILES)), np.nan)
         self.constant = np.zeros(shape, dtype=np.bool_)
         self.zero_layer = np.zeros((*shape, c.n_layers), dtype=np.bool_)
+        plain = replace(c, inference=())
+        self.swapped = {name: History(plain, self.seeds) for name in c.inference}
 
     @torch.no_grad()
     def observe(
@@ -78,13 +83,18 @@ class History:
         self.constant[:, epoch] = (predicted == predicted[:, :1]).all(1).cpu()
         for layer, (h, alpha) in enumerate(zip(hidden, gates, strict=True)):
             self.sparsity[:, epoch, layer] = sparsity(h, self.config.thresholds).cpu()
-            self.zero_layer[:, epoch, layer] = (h.abs().flatten(1).amax(1) == 0).cpu()
+            self.zero_layer[:, epoch, layer] = (
+                h.abs().flatten(1).amax(1) < self.config.threshold
+            ).cpu()
             if alpha is not None:
                 self.gate[:, epoch, layer] = gate_statistics(alpha)
 
     @property
     def dead(self) -> Bools:
-        """Runs dead after the last epoch `[R]`: a single predicted class or an all-zero layer."""
+        """Runs dead after the last epoch `[R]`: one class for all samples, or a silent layer.
+
+        A silent layer is one that `zero_layer` marks: what follows it no longer sees the input.
+        """
         dead: Bools = self.constant[:, -1] | self.zero_layer[:, -1].any(1)
         return dead
 
@@ -184,5 +194,7 @@ def stack(histories: Sequence[History]) -> History:
     for f in fields(History):
         if isinstance(getattr(joined, f.name), np.ndarray):
             setattr(joined, f.name, np.concatenate([getattr(h, f.name) for h in histories]))
+    for name in config.inference:
+        joined.swapped[name] = stack([h.swapped[name] for h in histories])
     joined.seconds = sum(h.seconds for h in histories)
     return joined

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from stocha.randomness import generator
+from stocha.switching import Phase
 from stocha.toy.activated import ActivatedLayers
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
@@ -110,16 +111,25 @@ def validate(
 ) -> None:
     """Run the validation samples through the model and record the result as `epoch`'s."""
     model.eval()
-    record: list[Tensor] = []
-    logits = model(data.x_val, noise, record)
-    gates = [a.gate(z) for a, z in zip(model.activations, record[0::2], strict=True)]
-    history.observe(
-        epoch,
-        logits.unsqueeze(0),
-        data.y_val,
-        [h.unsqueeze(0) for h in record[1::2]],
-        [None if g is None else g.unsqueeze(0) for g in gates],
-    )
+
+    def observe(into: History) -> None:
+        record: list[Tensor] = []
+        logits = model(data.x_val, noise, record)
+        gates = [a.gate(z) for a, z in zip(model.activations, record[0::2], strict=True)]
+        into.observe(
+            epoch,
+            logits.unsqueeze(0),
+            data.y_val,
+            [h.unsqueeze(0) for h in record[1::2]],
+            [None if g is None else g.unsqueeze(0) for g in gates],
+        )
+
+    observe(history)
+    trained_with = model.activations.phase
+    for name, swapped in history.swapped.items():
+        model.activations.put_in_force(Phase(name))
+        observe(swapped)
+    model.activations.put_in_force(trained_with)
 
 
 def train(config: ToyConfig, workers: int = 2) -> History:
