@@ -13,9 +13,9 @@
 # %% [markdown]
 # # One configuration, the unit of a sweep
 #
-# Trains the toy network with one activation and one set of parameters, and leaves its final values in
-# one small table. A [sweep](../sweeps.md) executes this notebook once a point; on its own it is the
-# quickest way to try a parameter.
+# Trains the toy network with one activation and one set of parameters, and leaves its final
+# values in one small table. A [sweep](../sweeps.md) executes this notebook once a point; on its
+# own it is the quickest way to try a parameter.
 
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -75,8 +75,8 @@ plt.show()
 run.figure_data("curves")
 
 # %% [markdown]
-# What the sweep collects: one row a network, its values after the last epoch. `network` is the seed of
-# the network, so that rows of different points with the same number began alike.
+# What the sweep collects: one row a network, its values after the last epoch. `network` is the
+# seed of the network, so that rows of different points with the same number began alike.
 
 # %%
 final = history.runs().rename(columns={"seed": "network"}).drop(columns="run")

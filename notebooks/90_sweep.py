@@ -56,7 +56,8 @@ display(
 )
 
 # %% [markdown]
-# Thin lines join the values of one seed; the thick line is their mean, the band its 95 % interval.
+# Thin lines join the values of one seed; the thick line is their mean, the band its 95 %
+# interval.
 
 # %% mystnb={"figure": {"name": "fig-sweep", "caption": "The collected value over the swept parameter."}, "image": {"alt": "The collected value of every run over the swept parameter, with means and intervals."}}
 numeric = points.select_dtypes("number").columns

@@ -41,7 +41,8 @@ run = open_run("NAME", globals())
 
 BODY = """
 # %%
-run.table("curve", pd.DataFrame({"epoch": range(epochs), "loss": [p / (t + 1) for t in range(epochs)]}))
+loss = [p / (t + 1) for t in range(epochs)]
+run.table("curve", pd.DataFrame({"epoch": range(epochs), "loss": loss}))
 run.metric(final=p / epochs)
 """
 

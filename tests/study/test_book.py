@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from stocha.study.book import publish
+from stocha.study.runs import Run
+
+
+@pytest.fixture
+def finished(store):
+    """A finished run made by hand: a notebook that links to its table."""
+
+    def make(stem: str, loss: float = 0.5) -> Run:
+        run = Run(stem, "0123456789ab")
+        folder = run.start()
+        (folder / "tables").mkdir()
+        (folder / "tables" / "curve.csv").write_text(f"loss\n{loss}\n")
+        (folder / f"{stem}.ipynb").write_text('{"cells": ["[curve.csv](tables/curve.csv)"]}')
+        (folder / "parameters.json").write_text('{"scale": "smoke"}')
+        record = {
+            "seconds": 1.5,
+            "threads": 1,
+            "cpu": "a processor",
+            "cores": 2,
+            "system": "a system",
+            "started": "2026-01-01T00:00:00+00:00",
+            "commit": None,
+            "versions": {"python": "3.11"},
+            "hashes": {"source": "0" * 64},
+        }
+        (folder / "provenance.json").write_text(json.dumps(record))
+        run.finish()
+        return run
+
+    return make
+
+
+def test_publishing_links_tables_beside_the_page_and_removes_what_is_gone(finished, tmp_path):
+    folder = tmp_path / "executed"
+    publish([finished("11_a"), finished("12_b")], folder)
+    assert "](11_a/tables/curve.csv)" in (folder / "11_a.ipynb").read_text()
+    assert (folder / "11_a" / "tables" / "curve.csv").read_text() == "loss\n0.5\n"
+    page = (folder / "execution.md").read_text()
+    assert "[12_b](12_b.ipynb)" in page
+    assert "a processor" in page
+    publish([finished("12_b")], folder)
+    assert not (folder / "11_a.ipynb").exists()
+    assert not (folder / "11_a" / "tables" / "curve.csv").exists()
+
+
+def test_publishing_the_same_again_touches_nothing(finished, tmp_path):
+    folder = tmp_path / "executed"
+    run = finished("11_a")
+    publish([run], folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    publish([run], folder)
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert before == after

@@ -1,0 +1,39 @@
+import shutil
+
+import pytest
+
+from stocha.study.errors import UserError
+from stocha.study.notebooks import read_notebook
+from stocha.study.paths import project_root
+from stocha.study.recording import findings, readme_text, record_runs
+from stocha.study.runs import Run
+
+
+def test_the_readme_shows_what_the_recorded_tables_say():
+    text = (project_root() / "README.md").read_text()
+    assert findings() in text, "`stocha readme` brings it up to date"
+    assert readme_text(text) == text
+
+
+def test_a_readme_without_markers_is_told():
+    with pytest.raises(UserError, match="markers"):
+        readme_text("# A title\n")
+
+
+def test_only_a_finished_full_scale_run_is_recorded(make_notebook, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("stocha.study.recording.results_root", lambda: tmp_path / "results")
+    path = make_notebook()
+    with pytest.raises(UserError, match="-p scale=full"):
+        record_runs([path])
+    notebook = read_notebook(path)
+    run = Run(notebook.stem, notebook.run_id(notebook.declaration.resolve({"scale": "full"})))
+    (run.start() / "tables").mkdir()
+    (run.partial / "tables" / "curve.csv").write_text("epoch,loss\n0,0.5\n")
+    (run.partial / "provenance.json").write_text("{}\n")
+    run.finish()
+    (folder,) = record_runs([path])
+    assert sorted(file.name for file in folder.iterdir()) == ["curve.csv", "provenance.json"]
+    shutil.rmtree(run.folder)
+    with pytest.raises(UserError):
+        record_runs([path])
+    assert (folder / "curve.csv").is_file()
