@@ -12,7 +12,7 @@ _BODY = re.compile(r"(<tbody\b[^>]*>)(.*?)(</tbody>)", re.DOTALL)
 _HEAD = re.compile(r"(<thead\b[^>]*>)(.*?)(</thead>)", re.DOTALL)
 _ROW = re.compile(r"<tr\b.*?</tr>", re.DOTALL)
 _CELL = re.compile(r"<(t[dh])\b([^>]*)>(.*?)</\1>", re.DOTALL)
-_SPAN = re.compile(r"\b(?:col|row)span\b")
+_COLSPAN = re.compile(r"\bcolspan\b")
 _NUMBER = re.compile(
     r"[-+−]?(?:\d[\d,\u202f]*\.?\d*|\.\d+)(?:e[-+]?\d+)?\s*(?:%|×)?"
     r"(?:\s*±\s*[\d.]+(?:e[-+]?\d+)?\s*%?)?",
@@ -27,48 +27,51 @@ def is_number(text: str) -> bool:
 
 
 def _numeric_columns(rows: list[list[str]]) -> frozenset[int]:
-    """Return the columns in which every cell is a number or missing, and at least one a number."""
-    columns = range(min((len(row) for row in rows), default=0))
+    """Return the columns in which every cell is a number or missing, and at least one a number.
+
+    Columns are counted from the right: pandas merges cells of the index, on the left, over several
+    rows, and a row under a merged cell is shorter.
+    """
+    columns = range(max((len(row) for row in rows), default=0))
+    cells = {c: [row[-1 - c].strip() for row in rows if len(row) > c] for c in columns}
     return frozenset(
         c
-        for c in columns
-        if any(is_number(row[c]) for row in rows)
-        and all(is_number(row[c]) or row[c].strip() in _MISSING for row in rows)
+        for c, texts in cells.items()
+        if any(is_number(text) for text in texts)
+        and all(is_number(text) or text in _MISSING for text in texts)
     )
 
 
 def _mark_row(row: str, columns: frozenset[int]) -> str:
-    """Add class `num` to the cells of the given columns."""
-    position = -1
+    """Add class `num` to the cells of the given columns, counted from the right."""
+    left = len(_CELL.findall(row))
 
     def mark(cell: re.Match[str]) -> str:
-        nonlocal position
-        position += 1
+        nonlocal left
+        left -= 1
         tag, attributes, text = cell.groups()
-        if position not in columns or "class=" in attributes:
+        if left not in columns or "class=" in attributes:
             return cell.group()
         return f'<{tag}{attributes} class="num">{text}</{tag}>'
 
-    return _CELL.sub(mark, row)
+    return row if _COLSPAN.search(row) else _CELL.sub(mark, row)
 
 
 def mark_numbers(html: str) -> str:
     """Return `html` with `class="num"` on every cell and heading of each table's numeric columns.
 
-    A table with merged cells is left alone: its columns cannot be told by counting.
+    A heading over several columns is left alone, as is a table whose body merges columns.
     """
 
     def mark_table(table: re.Match[str]) -> str:
         body = _BODY.search(table.group())
-        if body is None or _SPAN.search(body.group(2)):
+        if body is None or _COLSPAN.search(body.group(2)):
             return table.group()
         rows = [[c.group(3) for c in _CELL.finditer(r)] for r in _ROW.findall(body.group(2))]
         columns = _numeric_columns(rows)
 
         def mark_part(part: re.Match[str]) -> str:
             opening, content, closing = part.groups()
-            if _SPAN.search(content):
-                return part.group()
             marked = _ROW.sub(lambda row: _mark_row(row.group(), columns), content)
             return opening + marked + closing
 

@@ -43,8 +43,15 @@ def test_nothing_but_the_class_is_added() -> None:
     assert mark_numbers(html).replace(' class="num"', "") == html
 
 
-def test_a_table_with_merged_cells_is_left_alone() -> None:
-    index = pd.MultiIndex.from_product([["relu", "silu"], [1, 2]])
-    html = pd.DataFrame({"loss": range(4)}, index=index).to_html()
+def test_merged_index_cells_do_not_shift_the_columns() -> None:
+    index = pd.MultiIndex.from_product([["relu", "silu"], ["a", "b"]])
+    html = pd.DataFrame({"loss": [1, 2, 3, 4], "name": list("wxyz")}, index=index).to_html()
     assert "rowspan" in html
-    assert mark_numbers(html) == html
+    assert marked(mark_numbers(html)) == ["loss", "1", "2", "3", "4"]
+
+
+def test_a_heading_over_several_columns_is_left_alone() -> None:
+    columns = pd.MultiIndex.from_product([["loss"], ["mean", "std"]])
+    html = pd.DataFrame([[1.5, 0.5]], columns=columns, index=["relu"]).to_html()
+    assert "colspan" in html
+    assert marked(mark_numbers(html)) == ["mean", "std", "1.5", "0.5"]
