@@ -51,10 +51,10 @@ for verdict in Verdict:
 run.glue("claims-total", len(table))
 
 # %% [markdown]
-# **Replicated**: the interval lies inside the criterion's band. **Partly**: one half of a two-part claim
-# halves holds. **Not resolved**: the interval crosses the edge of the band. **Contradicted**: it
-# lies outside. A value marked second-hand comes from a summary of the paper; its own tables were
-# not available to us.
+# **Replicated**: the interval lies inside the criterion's band. **Partly**: of a claim in two parts,
+# one is. **Not resolved**: the interval crosses the edge of the band. **Contradicted**: it lies
+# outside. **Answered**: for an open question, an interval that excludes zero. A value marked
+# second-hand comes from a summary of the paper; its own tables were not available to us.
 #
 # ## The ledger
 

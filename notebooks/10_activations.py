@@ -23,7 +23,7 @@
 
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
-samples: int | None = None  # standard normal inputs of the numerical experiment [1000, inf)
+samples: int = None  # standard normal inputs of the numerical experiment [1000, inf)
 p: float = 0.5  # probability of SiLU [0, 1]
 seed: int = 0  # of inputs, draws and gates [0, inf)
 

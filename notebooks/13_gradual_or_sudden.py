@@ -34,12 +34,12 @@ widths: list[int] = [16, 16, 16, 16]  # units of each hidden layer [1, inf)
 lr: float = 0.001  # Adam's learning rate (0, inf)
 weight_decay: float = 0.01  # Adam's L2 coefficient [0, inf)
 batch_size: int = 128  # samples a step [1, inf)
-epochs: int | None = None  # passes over the training data [1, inf)
-runs: int | None = None  # independent networks of each arm [2, inf)
+epochs: int = None  # passes over the training data [1, inf)
+runs: int = None  # independent networks of each arm [2, inf)
 seed: int = 0  # first network's seed; the others follow [0, inf)
 data_seed: int = 0  # seed of the samples and of their split [0, 4294967295]
 threshold: float = 0.001  # an activation of smaller magnitude counts as zero (0, inf)
-workers: int | None = None  # processes to train in [1, inf)
+workers: int = None  # processes to train in [1, inf)
 
 # %% tags=["scales"]
 scales = {

@@ -79,7 +79,9 @@ run.figure_data("curves")
 # seed of the network, so that rows of different points with the same number began alike.
 
 # %%
-final = history.runs().rename(columns={"seed": "network"}).drop(columns="run")
+alpha = history.gates().query("epoch == @epochs").groupby("run")["mean"].mean()
+final = history.runs().assign(alpha=lambda frame: frame["run"].map(alpha))
+final = final.rename(columns={"seed": "network"}).drop(columns="run")
 run.table("final", final)
 run.metric(val_loss=final["val_loss"].mean(), sparsity=final["sparsity"].mean())
 final

@@ -2,34 +2,82 @@
 
 from stocha.study.claims.intervals import Estimate, estimate
 from stocha.study.claims.ledger import Assessment, Claim, Tables, Verdict
+from stocha.study.claims.toy import CLASSIFICATION, final_losses
 
 GRADUAL = "13_gradual_or_sudden"
 _SOURCE = "the two posts"
+_PAIRED = (
+    "Answered where a 95 % interval of the difference in final validation loss, paired over "
+    "networks, excludes zero."
+)
 
 
-def _difference(tables: Tables, arm: str, reference: str) -> Estimate:
-    """Final validation loss of `arm` minus `reference`, both under ReLU, paired over runs."""
+def _under_relu(tables: Tables, arms: dict[str, str], reference: str) -> dict[str, Estimate]:
+    """Final loss under ReLU of each arm (shown name → arm) minus the reference's, paired."""
     final = tables(GRADUAL, "final")
     wide = final.pivot(index="run", columns="arm", values="val_loss_relu")
-    return estimate(wide[arm] - wide[reference])
+    return {name: estimate(wide[arm] - wide[reference]) for name, arm in arms.items()}
 
 
 def _answer(differences: dict[str, Estimate]) -> Assessment:
-    """Answered where at least one paired interval excludes zero."""
     resolved = any(found.low > 0 or found.high < 0 for found in differences.values())
     text = "; ".join(f"{name} {found.text('+.4f')}" for name, found in differences.items())
     return Assessment(Verdict.ANSWERED if resolved else Verdict.NOT_RESOLVED, text)
 
 
+def q1_gradual_against_flip(tables: Tables) -> Assessment:
+    """Q1: annealing p from 1 to 0 against a flip at 10 % before the end."""
+    arms = {"linear": "anneal linear", "cosine": "anneal cosine"}
+    return _answer(_under_relu(tables, arms, "flip 0.1"))
+
+
+def q2_how_often(tables: Tables) -> Assessment:
+    """Q2: alternation every step and every epoch against a draw per element."""
+    arms = {"every step": "every 1", "every 32 steps": "every 32"}
+    return _answer(_under_relu(tables, arms, "stocha"))
+
+
+def q3_input_dependent(tables: Tables) -> Assessment:
+    """Q3: the two learned gates against StochA's fixed p, each with its own activation."""
+    final = final_losses(tables, "val_loss")
+    gated = {"learnable": "learnable_stoch", "Gumbel": "gumbel_stoch"}
+    return _answer({name: estimate(final[arm] - final["stocha"]) for name, arm in gated.items()})
+
+
 CLAIMS = (
-    Claim("Q1", _SOURCE, "Gradual change from one activation to the other, not a flip?", "", None),
-    Claim("Q2", _SOURCE, "How often should one switch?", "", None),
-    Claim("Q3", _SOURCE, "Switch parameters that depend on the input?", "", None),
-    Claim("Q4", _SOURCE, "Uncertainty from sampled activations?", "", None),
+    Claim(
+        "Q1",
+        _SOURCE,
+        "What if one activation changes gradually into the other instead of a flip? "
+        "(Anneal minus Swi+FT at α = 0.1, both under ReLU.)",
+        _PAIRED,
+        GRADUAL,
+        q1_gradual_against_flip,
+    ),
+    Claim(
+        "Q2",
+        _SOURCE,
+        "How often should one switch? (Alternation minus a draw per element, both under ReLU.)",
+        _PAIRED,
+        GRADUAL,
+        q2_how_often,
+    ),
+    Claim(
+        "Q3",
+        _SOURCE,
+        "What if the switch depends on the input? (Learned gates minus StochA(0.5), each with its "
+        "own activation.)",
+        _PAIRED,
+        CLASSIFICATION,
+        q3_input_dependent,
+    ),
+    Claim(
+        "Q4", _SOURCE, "Uncertainty from sampled activations, as with Bayesian dropout?", "", None
+    ),
     Claim(
         "Q5",
         _SOURCE,
-        "How do GELU, ReLU², xIELU, RReLU, ASH, dropout, LayerDrop compare?",
+        "A full comparison with GELU, ReLU², xIELU, RReLU, ASH, dropout and LayerDrop?",
         "",
         None,
     ),

@@ -34,6 +34,13 @@ def _last(frame: pd.DataFrame) -> pd.Series:
     return frame.iloc[-_LAST:].mean()
 
 
+def final_losses(tables: Tables, loss: str) -> pd.DataFrame:
+    """Mean of the last epochs of each run: rows runs, columns activations."""
+    curves = tables(CLASSIFICATION, "curves")
+    wide = curves.pivot(index="epoch", columns=["activation", "run"], values=loss)
+    return _last(wide).unstack("activation")
+
+
 def _spread(final: pd.DataFrame) -> float:
     """Range of the activations' means in units of the pooled standard deviation between runs."""
     means = final.mean()
@@ -43,11 +50,7 @@ def _spread(final: pd.DataFrame) -> float:
 
 def t1_training_ordered_validation_alike(tables: Tables) -> Assessment:
     """T1, by the range of the activations' final losses against the spread between runs."""
-    curves = tables(CLASSIFICATION, "curves")
-    final = {}
-    for loss in ("train_loss", "val_loss"):
-        wide = curves.pivot(index="epoch", columns=["activation", "run"], values=loss)
-        final[loss] = _last(wide).unstack("activation")
+    final = {loss: final_losses(tables, loss) for loss in ("train_loss", "val_loss")}
     p_value = float(stats.friedmanchisquare(*final["train_loss"].to_numpy().T).pvalue)
     train, val = _spread(final["train_loss"]), _spread(final["val_loss"])
     ordered = Verdict.REPLICATED if p_value < 0.05 else Verdict.NOT_RESOLVED

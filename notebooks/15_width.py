@@ -1,0 +1,130 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   stocha:
+#     inputs: ["results/toy_bottleneck/points.csv", "sweeps/toy_bottleneck.yml"]
+# ---
+
+# %% [markdown]
+# # The width of the bottleneck
+#
+# The toy post trains two widths, 4 and 16. Here the width of all four hidden layers goes from 2
+# to 32 for the five activations, as a [sweep](../sweeps.md) over [one
+# configuration](14_toy_run.ipynb):
+# `sweeps/toy_bottleneck.yml`. The page reads the recorded table of that sweep; to make it anew:
+#
+# ```sh
+# stocha sweep run sweeps/toy_bottleneck.yml --jobs 2
+# stocha sweep collect sweeps/toy_bottleneck.yml
+# sweeps/toy_bottleneck.yml
+# ```
+
+# %% tags=["parameters"]
+scale: str = "book"  # no effect here: the page reads the recorded sweep {smoke, book, full}
+
+# %% tags=["scales"]
+scales = {"smoke": {}, "book": {}, "full": {}}
+
+# %% tags=["hide-input"]
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from stocha import figures
+from stocha.study.paths import results_root
+from stocha.study.session import open_run
+
+run = open_run("15_width", globals())
+figures.style()
+recorded = results_root() / "toy_bottleneck"
+points = run.table("points", pd.read_csv(recorded / "points.csv"))
+about = json.loads((recorded / "provenance.json").read_text())
+
+networks = points.groupby(["width", "activation"])["network"].nunique()
+run.glue("width-points", about["finished"])
+run.glue("width-networks", int(networks.min()))
+
+# %% [markdown]
+# {glue:text}`width-points` executions, {glue:text}`width-networks` networks for each width and
+# activation. Networks of the same number start from the same seed under every activation.
+
+# %% mystnb={"figure": {"name": "fig-width-loss", "caption": "Validation loss after the last epoch over the width of the four hidden layers. Thin: one network; thick: mean with its 95 % interval."}, "image": {"alt": "Validation loss against width from 2 to 32 on a logarithmic axis, one colour an activation. Loss falls with width and the activations lie close together."}}
+figures.sweep(points, "val_loss", "width", run="network", log=True)
+plt.show()
+
+# %%
+run.figure_data("points")
+
+# %% tags=["remove-cell"]
+means = points.groupby(["width", "activation"])["val_loss"].mean().unstack()
+spread = points.groupby(["width", "activation"])["val_loss"].std().unstack().mean(axis=1)
+range_in_sd = (means.max(axis=1) - means.min(axis=1)) / spread
+best = means.stack().idxmin()
+run.glue("width-best", f"{figures.LABELS[best[1]]} at width {best[0]}")
+run.glue("width-best-loss", means.stack().min(), "{:.3f}")
+run.glue("width-range-2", range_in_sd.loc[2], "{:.1f}")
+run.glue("width-range-32", range_in_sd.loc[32], "{:.1f}")
+
+# %% [markdown]
+# The lowest mean loss is {glue:text}`width-best-loss` nats ({glue:text}`width-best`). The
+# activations' means span {glue:text}`width-range-2` standard deviations between networks at width
+# 2 and {glue:text}`width-range-32` at width 32: how alike the validation losses look (T1) depends
+# on the width at which one looks.
+#
+# ## Networks that die
+#
+# A network is dead when it gives every validation sample the same class or when a whole hidden
+# layer is zero. Share of dead networks:
+
+# %%
+dead = points.groupby(["width", "activation"])["dead"].mean().unstack()
+run.table("dead", dead.reset_index())
+dead.style.format("{:.2f}")
+
+# %% [markdown]
+# ## Sparsity
+#
+# T2, T3 and T4 say how many activations of the first layer are tiny. Over the widths:
+
+# %% mystnb={"figure": {"name": "fig-width-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the width."}, "image": {"alt": "Sparsity against width for five activations: ReLU highest, StochA about half of it, Gumbel lower, SiLU and the learnable mixture near zero."}}
+figures.sweep(points, "sparsity", "width", run="network", log=True)
+plt.show()
+
+# %%
+run.figure_data("points")
+
+# %% tags=["remove-cell"]
+sparsity = points.groupby(["activation", "width"])["sparsity"].mean().unstack()
+for name in ("relu", "stocha", "learnable_stoch"):
+    run.glue(f"width-sparsity-{name}-least", sparsity.loc[name].min(), "{:.3f}")
+    run.glue(f"width-sparsity-{name}-most", sparsity.loc[name].max(), "{:.3f}")
+
+# %% [markdown]
+# | claim | activation | lowest mean over widths | highest |
+# |---|---|---|---|
+# | T2 | ReLU | {glue:text}`width-sparsity-relu-least` | {glue:text}`width-sparsity-relu-most` |
+# | T3 | StochA(0.5) | {glue:text}`width-sparsity-stocha-least` | {glue:text}`width-sparsity-stocha-most` |
+# | T4 | learnable mixture | {glue:text}`width-sparsity-learnable_stoch-least` | {glue:text}`width-sparsity-learnable_stoch-most` |
+#
+# ## The gates
+#
+# Mean α, the weight (learnable mixture) or probability (Gumbel) of ReLU, over the layers after
+# the last epoch, with the post's weight decay on the gates' parameters. T6 says one half at width
+# 4, T8 a strong preference for ReLU at width 16.
+
+# %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA."}}
+gated = points.dropna(subset=["alpha"])
+figures.sweep(gated, "alpha", "width", run="network", log=True)
+plt.axhline(0.5, color="0.6", linewidth=0.8)
+plt.show()
+
+# %%
+run.figure_data("points")

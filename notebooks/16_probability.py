@@ -1,0 +1,120 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   stocha:
+#     inputs: ["results/toy_p/points.csv", "sweeps/toy_p.yml"]
+# ---
+
+# %% [markdown]
+# # The probability of SiLU, and what happens above zero
+#
+# The paper leaves open what StochA does for $x \ge 0$: the identity, always SiLU, or whatever the
+# draw says ([the three readings](10_activations.ipynb)). This sweep trains the toy network for
+# $p$ from 0 to 1 under each reading: `sweeps/toy_p.yml`, recorded with
+#
+# ```sh
+# stocha sweep run sweeps/toy_p.yml --jobs 2
+# stocha sweep collect sweeps/toy_p.yml
+# ```
+
+# %% tags=["parameters"]
+scale: str = "book"  # no effect here: the page reads the recorded sweep {smoke, book, full}
+
+# %% tags=["scales"]
+scales = {"smoke": {}, "book": {}, "full": {}}
+
+# %% tags=["hide-input"]
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from stocha import figures
+from stocha.study.paths import results_root
+from stocha.study.session import open_run
+
+run = open_run("16_probability", globals())
+figures.style()
+recorded = results_root() / "toy_p"
+points = run.table("points", pd.read_csv(recorded / "points.csv"))
+about = json.loads((recorded / "provenance.json").read_text())
+
+networks = points.groupby(["p", "positive"])["network"].nunique()
+run.glue("p-points", about["finished"])
+run.glue("p-networks", int(networks.min()))
+
+# %% [markdown]
+# {glue:text}`p-points` executions, {glue:text}`p-networks` networks for each $p$ and reading;
+# networks of the same number start from the same seed and see the same batches.
+
+# %% mystnb={"figure": {"name": "fig-p-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the probability of SiLU, for the three readings of x at or above 0."}, "image": {"alt": "Sparsity falls in a nearly straight line from about one half at p = 0 to about zero at p = 1, alike for the three readings."}}
+figures.sweep(points, "sparsity", "p", hue="positive", run="network")
+plt.show()
+
+# %%
+run.figure_data("points")
+
+# %% tags=["remove-cell"]
+at_half = points[points["p"] == 0.5]
+run.glue("p-sparsity-half", at_half["sparsity"].mean(), "{:.3f}")
+line = (1 - points["p"]) * points.loc[points["p"] == 0, "sparsity"].mean()
+run.glue(
+    "p-line-error",
+    float((points["sparsity"] - line).groupby(points["p"]).mean().abs().max()),
+    "{:.3f}",
+)
+
+# %% [markdown]
+# An activation is exactly zero when $x < 0$ and the draw says ReLU. Were half of the inputs
+# negative whatever $p$ is, the sparsity would be the straight line $(1-p)$ times its value at $p
+# = 0$; the means stay within {glue:text}`p-line-error` of that line. At $p = 0.5$ the fraction is
+# {glue:text}`p-sparsity-half`: T3 is not a property of training but of a fair coin on a symmetric
+# input.
+
+# %% mystnb={"figure": {"name": "fig-p-loss", "caption": "Validation loss after the last epoch over the probability of SiLU, sampling in validation as in training."}, "image": {"alt": "Validation loss against the probability of SiLU for three readings of x at or above zero."}}
+figures.sweep(points, "val_loss", "p", hue="positive", run="network")
+plt.show()
+
+# %%
+run.figure_data("points")
+
+# %% [markdown]
+# Does the reading matter? Differences in validation loss to the mixed reading at the same $p$,
+# paired over networks, with 95 % intervals:
+
+# %%
+from scipy import stats
+
+wide = points.pivot(index=["p", "network"], columns="positive", values="val_loss")
+rows = []
+for reading in ("identity", "silu"):
+    difference = wide[reading] - wide["mixed"]
+    for p_value, group in difference.groupby("p"):
+        half = stats.t.ppf(0.975, len(group) - 1) * stats.sem(group)
+        rows.append(
+            {
+                "reading": reading,
+                "p": p_value,
+                "difference": group.mean(),
+                "low": group.mean() - half,
+                "high": group.mean() + half,
+            }
+        )
+readings = run.table("readings", pd.DataFrame(rows))
+readings.style.format(precision=4)
+
+# %% tags=["remove-cell"]
+resolved = (readings["low"] > 0) | (readings["high"] < 0)
+run.glue("p-readings-resolved", int(resolved.sum()))
+run.glue("p-readings", len(readings))
+
+# %% [markdown]
+# The interval excludes zero in {glue:text}`p-readings-resolved` of {glue:text}`p-readings`
+# comparisons, none of them corrected for their number; one in twenty would do so by chance.
