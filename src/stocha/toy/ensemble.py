@@ -6,10 +6,8 @@ its own initialisation, batch order and activation noise, and Adam is elementwis
 below is worth in time is measured in chapter 41_performance.
 """
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
@@ -23,6 +21,7 @@ from stocha.toy.activated import ActivatedLayers
 from stocha.toy.adam import FlatAdam
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
+from stocha.toy.pool import training_pool
 from stocha.toy.records import History
 
 Noise = Callable[[int], Sequence[torch.Generator]]
@@ -195,17 +194,13 @@ def train_all(
     Returns the histories in the order of `configs`; with one worker nothing is started.
     Raises ValueError for workers < 1. Chapter 41_performance.
     """
-    if workers < 1:
-        raise ValueError(f"workers={workers}: allowed is an integer >= 1")
     histories: list[History] = []
     with ExitStack() as stack:
         results: Iterator[History]
         if workers == 1:
             results = map(train, configs)
         else:
-            # spawned, because a forked copy of a threaded process can hang
-            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-            results = stack.enter_context(pool).map(train, configs)
+            results = stack.enter_context(training_pool(workers)).map(train, configs)
         for history in results:
             histories.append(history)
             if watch is not None:

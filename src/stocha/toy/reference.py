@@ -4,10 +4,8 @@ It is the ensemble's oracle (same initialisation, same batches, same noise, so t
 and what the ensemble's speed is measured against in chapter 41_performance.
 """
 
-import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +19,7 @@ from stocha.switching import Phase
 from stocha.toy.activated import ActivatedLayers
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
+from stocha.toy.pool import training_pool
 from stocha.toy.records import History, stack
 
 
@@ -135,12 +134,7 @@ def validate(
 def train(config: ToyConfig, workers: int = 2) -> History:
     """Train every run of `config`, each in a process of its own, `workers` at a time.
 
-    The processes are started once and reused, with one thread each, as one would do.
+    The processes are started once and reused, as one would do. Raises ValueError for workers < 1.
     """
-    if workers < 1:
-        raise ValueError(f"workers={workers}: allowed is an integer >= 1")
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
-    ) as pool:
-        runs = pool.map(train_run, [config] * config.runs, config.run_seeds)
-        return stack(list(runs))
+    with training_pool(workers) as pool:
+        return stack(list(pool.map(train_run, [config] * config.runs, config.run_seeds)))
