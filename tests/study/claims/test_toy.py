@@ -50,6 +50,22 @@ def write_sparsity(root, levels) -> None:
         ],
     )
 
+    write(
+        root,
+        toy.CLASSIFICATION,
+        "runs",
+        [{"activation": a, "run": run, "dead": run == 3} for a in levels for run in RUNS],
+    )
+    write(
+        root,
+        "toy_bottleneck",
+        "points",
+        [
+            {"activation": a, "width": width, "dead": False, "sparsity": level(100)}
+            for (a, level), width in itertools.product(levels.items(), (2, 32))
+        ],
+    )
+
 
 def write_gates(root, alpha) -> None:
     """`alpha(activation, bottleneck, decay, epoch)` is the mean of α."""

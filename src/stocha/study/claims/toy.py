@@ -59,6 +59,22 @@ def t1_training_ordered_validation_alike(tables: Tables) -> Assessment:
     return Assessment(both(ordered, alike), text)
 
 
+def _beside(tables: Tables, activation: str) -> str:
+    """What the verdict does not rest on but a reader should see: living networks, other widths.
+
+    A dead network's first layer is silent whatever its activation, so deaths move the mean.
+    """
+    runs = tables(CLASSIFICATION, "runs")
+    living = runs.loc[(runs["activation"] == activation) & ~runs["dead"], "run"]
+    each = _first_layer(tables, activation).mean()
+    text = f"; the {len(living)} living of {len(each)} networks {each[living].mean():.3f}"
+    swept = tables("toy_bottleneck", "points")
+    swept = swept[(swept["activation"] == activation) & ~swept["dead"]]
+    means = swept.groupby("width")["sparsity"].mean()
+    widths = f"{means.index.min()}–{means.index.max()}"
+    return f"{text}; living, widths {widths}: {means.min():.3f} to {means.max():.3f}"
+
+
 def _in_band_throughout(tables: Tables, activation: str, low: float, high: float) -> Assessment:
     by_epoch = _first_layer(tables, activation)
     average = estimate(by_epoch.mean())
@@ -67,7 +83,7 @@ def _in_band_throughout(tables: Tables, activation: str, low: float, high: float
     if verdict is Verdict.REPLICATED and not over_runs.between(low, high).all():
         verdict = Verdict.PARTLY
     text = f"{average.text()}; by epoch {over_runs.min():.3f} to {over_runs.max():.3f}"
-    return Assessment(verdict, text)
+    return Assessment(verdict, text + _beside(tables, activation))
 
 
 def t2_relu_half(tables: Tables) -> Assessment:
@@ -83,7 +99,8 @@ def t3_stocha_quarter(tables: Tables) -> Assessment:
 def t4_learnable_none(tables: Tables) -> Assessment:
     """T4: first-layer sparsity of the learnable mixture."""
     average = estimate(_first_layer(tables, "learnable_stoch").mean())
-    return Assessment(average.within(-0.02, 0.02), average.text(".4f"))
+    text = average.text(".4f") + _beside(tables, "learnable_stoch")
+    return Assessment(average.within(-0.02, 0.02), text)
 
 
 def t5_gumbel_settles_lower(tables: Tables) -> Assessment:
