@@ -27,6 +27,23 @@ def test_a_mistake_is_one_line_and_exit_code_2(stocha, store, make_notebook, arg
     assert not store.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "Missing argument"),
+        (["run", "--epochs", "3", "x.py"], "No such option: --epochs"),
+        (["run", "x.py", "--jobs", "two"], "'two' is not a valid int"),
+        (["sweep", "plan"], "Missing argument"),
+        (["sweep", "status", "x.yml", "--jobs", "0"], "--jobs 0: must be 1 or more"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_one_line_too(stocha, arguments, message):
+    done = stocha(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_missing_notebook_is_a_mistake(stocha):
     done = stocha("run", "notebooks/11_toy.py")
     assert done.returncode == 2

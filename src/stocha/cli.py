@@ -12,6 +12,10 @@ from typer.core import TyperGroup
 from stocha.study.errors import UserError
 
 
+# Typer carries its own copy of click and exports this class's heirs only.
+_UsageError: Any = typer.BadParameter.__base__
+
+
 class _Group(TyperGroup):
     """A user's mistake is one line on standard error and exit code 2; Ctrl-C is exit code 130."""
 
@@ -20,6 +24,9 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except UserError as error:
             print(f"stocha: {error}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except _UsageError as error:
+            print(f"stocha {ctx.invoked_subcommand}: {error.format_message()}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("stocha: interrupted; what is finished is kept, call again", file=sys.stderr)

@@ -100,6 +100,13 @@ def test_refuses_values_of_another_type(declaration, name, value):
         declaration[name].check(value)
 
 
+def test_a_declaration_over_several_lines_keeps_its_comment():
+    cell = 'arms: list[str] = [\n    "relu",\n]  # arms {relu, silu}\nx: str = (\n    "a"  # which {a, b}\n)\n'
+    declaration = read_declaration(cell, None)
+    assert [p.meaning for p in declaration.parameters] == ["arms", "which"]
+    assert str(declaration["x"].allowed) == "one of a, b"
+
+
 def test_unknown_name_suggests_the_nearest(declaration):
     with pytest.raises(UserError, match=r"unknown parameter 'epoch': did you mean 'epochs'\?"):
         declaration.resolve({"epoch": 3})

@@ -201,7 +201,8 @@ def read_declaration(parameters_source: str, scales_source: str | None) -> Decla
                 f"parameters cell, {ast.unparse(statement)!r}: "
                 "a line must read `name: type = literal  # meaning`"
             )
-        comment = comments.get(statement.end_lineno or statement.lineno, "")
+        lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+        comment = " ".join(comments[line] for line in lines if line in comments)
         parameters.append(_read_parameter(statement.target.id, statement, comment))
     declaration = Declaration(tuple(parameters), {})
     if scales_source is not None:

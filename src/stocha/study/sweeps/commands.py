@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
+from stocha.study.errors import UserError
 from stocha.study.notebooks import read_notebook
 from stocha.study.parameters import Value
 from stocha.study.paths import project_root, runs_root
@@ -18,6 +19,7 @@ _SHOWN = 20
 
 def plan(path: Path, jobs: int, every: bool) -> None:
     """Print the points with their status, and the time that finished ones predict for the rest."""
+    _require_jobs(jobs)
     state = read_state(read_sweep(path))
     sweep = state.sweep
     print(f"{sweep.name}: {len(sweep.points)} points of {sweep.notebook.source}")
@@ -52,6 +54,7 @@ def run(path: Path, jobs: int, threads: int | None, retry: bool) -> int:
 
 def status(path: Path, jobs: int) -> None:
     """Print how many points are done, running, failed and waiting, and the time left."""
+    _require_jobs(jobs)
     state = read_state(read_sweep(path))
     _print_counts(state, jobs)
     for wanted in ("running", "failed"):
@@ -83,6 +86,12 @@ def page(path: Path) -> int:
         if outcome.status != "failed":
             print(outcome.run.notebook)
     return exit_code(outcomes)
+
+
+def _require_jobs(jobs: int) -> None:
+    # A prediction may be asked for a larger machine than this one.
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs}: must be 1 or more")
 
 
 def _print_counts(state: State, jobs: int) -> None:
