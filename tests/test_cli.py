@@ -32,7 +32,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(stocha, store, make_notebook, arg
     [
         (["run"], "Missing argument"),
         (["run", "--epochs", "3", "x.py"], "No such option: --epochs"),
-        (["run", "x.py", "--jobs", "two"], "'two' is not a valid int"),
+        (["run", "x.py", "--jobs", "two"], "should be a valid integer"),
         (["sweep", "plan"], "Missing argument"),
         (["sweep", "status", "x.yml", "--jobs", "0"], "--jobs 0: must be 1 or more"),
     ],

@@ -11,7 +11,6 @@ from typer.core import TyperGroup
 
 from stocha.study.errors import UserError
 
-
 # Typer carries its own copy of click and exports this class's heirs only.
 _UsageError: Any = typer.BadParameter.__base__
 

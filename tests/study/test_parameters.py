@@ -101,7 +101,14 @@ def test_refuses_values_of_another_type(declaration, name, value):
 
 
 def test_a_declaration_over_several_lines_keeps_its_comment():
-    cell = 'arms: list[str] = [\n    "relu",\n]  # arms {relu, silu}\nx: str = (\n    "a"  # which {a, b}\n)\n'
+    cell = """\
+arms: list[str] = [
+    "relu",
+]  # arms {relu, silu}
+x: str = (
+    "a"  # which {a, b}
+)
+"""
     declaration = read_declaration(cell, None)
     assert [p.meaning for p in declaration.parameters] == ["arms", "which"]
     assert str(declaration["x"].allowed) == "one of a, b"
