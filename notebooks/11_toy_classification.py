@@ -16,7 +16,7 @@
 # The toy post {cite:p}`kosti2025fun` trains one small network with five activations on generated data
 # and compares losses and sparsity. This chapter repeats that experiment at its full size: five
 # activations, ten networks each, a hundred epochs. It looks at claims T1 to T4 of the
-# [ledger](01_claims.py), and at the networks that died on the way.
+# [ledger](01_claims.ipynb), and at the networks that died on the way.
 
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -48,14 +48,14 @@ seed: int = 0  # first network's seed; the others follow [0, inf)
 data_seed: int = 0  # seed of the samples and of their split [0, 4294967295]
 threshold: float = 0.001  # an activation of smaller magnitude counts as zero (0, inf)
 device: str = "cpu"  # where to train, as torch names it
-workers: int = 2  # processes to train in [1, inf)
+workers: int | None = None  # processes to train in [1, inf)
 plots: bool = True  # draw the figures; tables are always written
 
 # %% tags=["scales"]
 scales = {
-    "smoke": {"epochs": 3, "runs": 2},
-    "book": {"epochs": 100, "runs": 10},
-    "full": {"epochs": 100, "runs": 10},
+    "smoke": {"epochs": 3, "runs": 2, "workers": 1},
+    "book": {"epochs": 100, "runs": 10, "workers": 2},
+    "full": {"epochs": 100, "runs": 10, "workers": 2},
 }
 
 # %% tags=["hide-input"]
@@ -148,12 +148,21 @@ ends_free = run.table("runs_without_decay", pd.concat([h.runs() for h in free], 
 # %% [markdown]
 # ## Losses
 
+
 # %% mystnb={"figure": {"name": "fig-toy-loss", "caption": "Training loss (left) and validation loss (right) over epochs. Every network is drawn thin, their mean thick; the shaded band is one standard deviation over networks. A curve that stays at the top, at ln 2 for two classes, belongs to a dead network."}, "image": {"alt": "Two panels of loss over epochs, one colour for each of the activations. Most networks descend within the first twenty epochs; some stay flat at the height of a coin toss, which lifts the means and widens the bands."}}
-figure, (left, right) = plt.subplots(1, 2, sharey=True)
-figures.runs_over_epochs(curves[curves.epoch > 0], "train_loss", ax=left)
-figures.runs_over_epochs(curves, "val_loss", legend=None, ax=right)
-left.set(ylabel="training loss / nats")
-right.set(ylabel="validation loss / nats")
+def draw_losses(rows):
+    """Training and validation loss side by side; returns the panels."""
+    figure, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(7, 4))
+    figures.runs_over_epochs(rows[rows.epoch > 0], "train_loss", legend=None, ax=left)
+    figures.runs_over_epochs(rows, "val_loss", legend=None, ax=right)
+    left.set(ylabel="training loss / nats")
+    right.set(ylabel="validation loss / nats")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, handlelength=2.4)
+    return left, right
+
+
+draw_losses(curves)
 plt.show() if plots else plt.close()
 
 # %% tags=["hide-input"]
@@ -201,6 +210,17 @@ plt.show() if plots else plt.close()
 run.figure_data("runs", "runs_without_decay")
 
 # %% [markdown]
+# Among the living the activations can be compared:
+
+# %% mystnb={"figure": {"name": "fig-toy-loss-living", "caption": "Training loss (left) and validation loss (right) of the living networks, on a logarithmic axis; otherwise like the figure before."}, "image": {"alt": "Training and validation loss of the living networks over epochs. The means of all activations run close together within the spread of the networks."}}
+left, right = draw_losses(curves.merge(ends.loc[~ends.dead, ["activation", "run"]]))
+left.set_yscale("log")
+plt.show() if plots else plt.close()
+
+# %% tags=["hide-input"]
+run.figure_data("curves", "runs")
+
+# %% [markdown]
 # The mean ± standard deviation over networks, all of them and then the living only. The claim (T1) is
 # that training losses show a rough ordering while validation losses look alike. Means over all networks
 # mostly count the dead; the ordering of the living is the fairer reading.
@@ -233,8 +253,9 @@ summary
 # ## Accuracy
 
 # %% mystnb={"figure": {"name": "fig-toy-accuracy", "caption": "Share of validation samples classified correctly, over epochs: networks thin, mean thick, one standard deviation shaded."}, "image": {"alt": "Validation accuracy over epochs for each activation. Living networks rise to a common plateau; dead ones stay at the share of the more frequent class."}}
-figures.runs_over_epochs(curves, "val_accuracy")
+figures.runs_over_epochs(curves, "val_accuracy", legend=None)
 plt.gca().set(ylabel="validation accuracy")
+plt.gcf().legend(loc="outside lower center", ncols=5, handlelength=2.4)
 plt.show() if plots else plt.close()
 
 # %% tags=["hide-input"]
@@ -350,4 +371,4 @@ run.glue("toy-threshold-high", below.index.max(), "{:.0e}")
 #   {glue:text}`toy-sparsity-alive-gumbel_stoch`; over all networks these are
 #   {glue:text}`toy-sparsity-relu`, {glue:text}`toy-sparsity-stocha`,
 #   {glue:text}`toy-sparsity-learnable_stoch` and {glue:text}`toy-sparsity-gumbel_stoch`.
-# - Gumbel StochA's share is taken up, with its gate, in [the next chapter](12_gates.py).
+# - Gumbel StochA's share is taken up, with its gate, in [the next chapter](12_gates.ipynb).

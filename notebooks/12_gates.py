@@ -143,7 +143,7 @@ gate_runs.groupby(case, sort=False)["dead"].agg(dead="sum", networks="size").ast
 
 # %% [markdown]
 # {glue:text}`gates-dead` of {glue:text}`gates-networks` networks die, in the sense of
-# [the previous chapter](11_toy_classification.py). They stay in the figures, thin like the rest; a network
+# [the previous chapter](11_toy_classification.ipynb). They stay in the figures, thin like the rest; a network
 # that has stopped learning has a gate that only decays, or none of its gradient.
 #
 # ## Where α goes
@@ -388,4 +388,4 @@ for width in bottlenecks:
 # - Gumbel's sparsity at bottleneck 4 (T5) ends at {glue:text}`gates-sparsity-4-free` with a free gate and at
 #   {glue:text}`gates-sparsity-4-decayed` with a decayed one. What the post's optimizer did with
 #   the gates' parameters is not in its text; T5 and T8 hinge on it.
-# - Verdicts, with the criteria that were fixed beforehand, are in the [ledger](01_claims.py).
+# - Verdicts, with the criteria that were fixed beforehand, are in the [ledger](01_claims.ipynb).
