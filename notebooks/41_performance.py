@@ -27,13 +27,13 @@ scale: str = "book"  # how much to run {smoke, book, full}
 epochs: int | None = None  # epochs of the study's hundred that are measured live [1, 100]
 runs: int | None = None  # networks of each activation [1, inf)
 repeats: int | None = None  # repetitions of each small measurement [1, inf)
-workers: int = 2  # processes, one a core, for both ways [1, inf)
+workers: int | None = None  # processes, one a core, for both ways [1, inf)
 
 # %% tags=["scales"]
 scales = {
-    "smoke": {"epochs": 1, "runs": 2, "repeats": 2},
-    "book": {"epochs": 3, "runs": 10, "repeats": 100},
-    "full": {"epochs": 10, "runs": 10, "repeats": 200},
+    "smoke": {"epochs": 1, "runs": 2, "repeats": 2, "workers": 1},
+    "book": {"epochs": 3, "runs": 10, "repeats": 100, "workers": 2},
+    "full": {"epochs": 10, "runs": 10, "repeats": 200, "workers": 2},
 }
 
 # %% tags=["hide-input"]
@@ -55,6 +55,7 @@ from stocha.toy.adam import FlatAdam
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import make_data
 from stocha.toy.ensemble import Ensemble, RunNoise, epoch_order, one_thread, validate
+from stocha.toy.pool import training_pool
 from stocha.toy.records import History, gate_statistics
 from stocha.toy.speed import ACTIVATIONS, time_ensemble, time_reference
 from stocha.toy.stacked_gate import StackedGate
@@ -74,10 +75,11 @@ run.badge()
 # %%
 config = ToyConfig(epochs=epochs, runs=runs)
 configs = [replace(config, activation=name) for name in ACTIVATIONS]
-live = [time_ensemble(configs, workers)]
-for done, each in enumerate(configs, start=1):
-    live.append(time_reference(each, workers))
-    run.progress(done, len(configs), unit="activations")
+with training_pool(workers) as pool:
+    live = [time_ensemble(configs, pool)]
+    for done, each in enumerate(configs, start=1):
+        live.append(time_reference(each, pool))
+        run.progress(done, len(configs), unit="activations")
 live = run.table("live", pd.concat(live, ignore_index=True))
 
 loop = live[live.method == "reference"]

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pandas as pd
 
 from stocha.toy.config import ToyConfig
@@ -8,14 +10,15 @@ def test_a_recording_that_was_cut_short_goes_on_where_it_stopped(tmp_path, monke
     table = pd.DataFrame({"method": ["reference"], "activation": ["relu"], "seconds": [1.0]})
     measured: list[str] = []
 
-    def one(config, workers):
+    def one(config, pool):
         measured.append(config.activation)
         if len(measured) == 3:
             raise KeyboardInterrupt
         return table
 
     monkeypatch.setattr("stocha.toy.speed.time_reference", one)
-    monkeypatch.setattr("stocha.toy.speed.time_ensemble", lambda configs, workers: table)
+    monkeypatch.setattr("stocha.toy.speed.time_ensemble", lambda configs, pool: table)
+    monkeypatch.setattr("stocha.toy.speed.training_pool", nullcontext)
     path = tmp_path / "speed.csv"
     for _ in range(2):
         try:

@@ -2,7 +2,8 @@
 
 `python -m stocha.toy.speed results/toy_speed.csv` measures the whole study in pieces, one
 activation of the plain loop and one study of the ensemble at a time, and appends each piece to the
-table; what is there already is not measured again. Chapter 41_performance.
+table; what is there already is not measured again, and a second argument limits the pieces of one
+call. Chapter 41_performance.
 """
 
 import json
@@ -11,6 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,35 +28,26 @@ ACTIVATIONS = ("relu", "silu", "stocha", "learnable_stoch", "gumbel_stoch")
 """The post's five, in its order."""
 
 
-def time_reference(config: ToyConfig, workers: int = 2) -> pd.DataFrame:
-    """Time the plain loop over all runs of `config`; one row: method, activation, seconds, …
+def time_reference(config: ToyConfig, pool: Executor) -> pd.DataFrame:
+    """Time the plain loop over all runs of `config`; one row: method, activation, seconds, busy.
 
-    `seconds` is wall time with the processes running already, `start` the time to start them,
-    `busy` the sum of what each run took in its process.
+    `seconds` is wall time with the processes of `pool` running already, `busy` the sum of what each
+    run took in its process.
     """
     began = time.perf_counter()
-    with training_pool(workers) as pool:
-        start = time.perf_counter() - began
-        runs = list(pool.map(reference.train_run, [config] * config.runs, config.run_seeds))
-        seconds = time.perf_counter() - began - start
-    return _row("reference", config.activation, config, workers, seconds, start, runs)
+    runs = list(pool.map(reference.train_run, [config] * config.runs, config.run_seeds))
+    return _row("reference", config.activation, config, time.perf_counter() - began, runs)
 
 
-def time_ensemble(configs: Sequence[ToyConfig], workers: int = 2) -> pd.DataFrame:
+def time_ensemble(configs: Sequence[ToyConfig], pool: Executor) -> pd.DataFrame:
     """Time the ensemble over all of `configs` at once; one row, and one for each activation.
 
     The activations' rows have their `busy` time only: they share the processes.
     """
     began = time.perf_counter()
-    with training_pool(workers) as pool:
-        start = time.perf_counter() - began
-        histories = list(pool.map(ensemble.train, configs))
-        seconds = time.perf_counter() - began - start
-    nan = float("nan")
-    rows = [_row("ensemble", "all", configs[0], workers, seconds, start, histories)]
-    rows += [
-        _row("ensemble", h.config.activation, h.config, workers, nan, nan, [h]) for h in histories
-    ]
+    histories = list(pool.map(ensemble.train, configs))
+    rows = [_row("ensemble", "all", configs[0], time.perf_counter() - began, histories)]
+    rows += [_row("ensemble", h.config.activation, h.config, float("nan"), [h]) for h in histories]
     return pd.concat(rows, ignore_index=True)
 
 
@@ -62,9 +55,7 @@ def _row(
     method: str,
     activation: str,
     config: ToyConfig,
-    workers: int,
     seconds: float,
-    start: float,
     histories: Sequence[History],
 ) -> pd.DataFrame:
     return pd.DataFrame(
@@ -73,27 +64,29 @@ def _row(
             "activation": activation,
             "epochs": config.epochs,
             "runs": config.runs,
-            "workers": workers,
             "seconds": seconds,
-            "start": start,
             "busy": sum(h.seconds for h in histories),
         }
     )
 
 
-def record(path: Path, config: ToyConfig, workers: int) -> None:
-    """Measure what `path` does not have yet and append it, piece by piece."""
+def record(path: Path, config: ToyConfig, workers: int, most: int = len(ACTIVATIONS)) -> None:
+    """Measure at most `most` pieces that `path` does not have yet; append each when it is done."""
     configs = [replace(config, activation=name) for name in ACTIVATIONS]
     done = set(pd.read_csv(path)["piece"]) if path.is_file() else set()
-    for each in configs:
-        if each.activation in done:
-            continue
-        # one study of the ensemble beside every piece of the loop: what the machine does
-        # meanwhile meets both
-        pair = pd.concat([time_reference(each, workers), time_ensemble(configs, workers)])
-        pair.insert(0, "piece", each.activation)
-        pair.to_csv(path, mode="a", header=not path.is_file(), index=False, float_format="%.4g")
-        print(pair.to_string(index=False), flush=True)
+    missing = [each for each in configs if each.activation not in done]
+    began = time.perf_counter()
+    with training_pool(workers) as pool:
+        start = time.perf_counter() - began
+        for each in missing[:most]:
+            # one study of the ensemble beside every piece of the loop: what the machine does
+            # meanwhile meets both
+            pair = pd.concat([time_reference(each, pool), time_ensemble(configs, pool)])
+            pair.insert(0, "piece", each.activation)
+            pair["start"] = start
+            pair["workers"] = workers
+            pair.to_csv(path, mode="a", header=not path.is_file(), index=False, float_format="%.4g")
+            print(pair.to_string(index=False), flush=True)
     machine = {
         "cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -107,4 +100,4 @@ def record(path: Path, config: ToyConfig, workers: int) -> None:
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]), ToyConfig(), workers=2)
+    record(Path(sys.argv[1]), ToyConfig(), 2, *map(int, sys.argv[2:]))
