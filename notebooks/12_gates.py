@@ -148,7 +148,7 @@ gate_runs.groupby(case, sort=False)["dead"].agg(dead="sum", networks="size").ast
 #
 # ## Where α goes
 
-# %% mystnb={"figure": {"name": "fig-gate-mean", "caption": "Mean of the gate α, the share of ReLU, over validation data and layers. Networks thin, mean thick, 95 % t-interval shaded; the grey line is an even mix."}, "image": {"alt": "Four panels, activation by bottleneck, of mean alpha over epochs for decayed and free gates. Decayed gates settle close to one half; free gates at bottleneck 4 scatter around it, and at bottleneck 16 climb towards ReLU."}}
+# %% mystnb={"figure": {"name": "fig-gate-mean", "caption": "Mean of the gate α, the share of ReLU, over validation data and layers. Networks thin, mean thick, 95 % t-interval shaded; the grey line is an even mix."}, "image": {"alt": "Four panels, activation by bottleneck, of mean alpha over epochs for decayed and free gates. Decayed gates settle close to one half. Free gates at bottleneck 4 rise a little and come back to one half; at bottleneck 16 they climb to between 0.7 and 1."}}
 over_layers = gates.groupby([*case, "run", "epoch"], sort=False)["mean"].mean().reset_index()
 figure, panels = plt.subplots(
     len(gated), len(bottlenecks), sharex=True, sharey=True, squeeze=False, figsize=(7, 5.2)
@@ -204,7 +204,7 @@ table.rename(columns={"size": "living networks"}).round(3)
 # everything. The quantiles tell the two apart: the width of the central 90 % of α over validation data is
 # zero for the second.
 
-# %% mystnb={"figure": {"name": "fig-gate-spread", "caption": "Width of the central 90 % of α over validation data (95 % minus 5 % quantile), mean of the layers. Zero means that the gate says the same to every input."}, "image": {"alt": "Four panels as before, of the spread of alpha over epochs. For decayed gates it falls to zero in most networks within twenty epochs; free gates keep or widen theirs."}}
+# %% mystnb={"figure": {"name": "fig-gate-spread", "caption": "Width of the central 90 % of α over validation data (95 % minus 5 % quantile), mean of the layers. Zero means that the gate says the same to every input."}, "image": {"alt": "Four panels as before, of the spread of alpha over epochs. For decayed gates it falls to zero; for free gates it grows, with 4 units to nearly the whole range from 0 to 1."}}
 gates["spread"] = gates["q95"] - gates["q05"]
 spread = gates.groupby([*case, "run", "epoch"], sort=False)["spread"].mean().reset_index()
 figure, panels = plt.subplots(
@@ -223,7 +223,10 @@ for (row, activation), (column, width) in product(enumerate(gated), enumerate(bo
         ax=panel,
     )
     panel.set(
-        title=f"{figures.LABELS[activation]}, {width} units", ylabel="spread of α", xlabel="epoch"
+        title=f"{figures.LABELS[activation]}, {width} units",
+        xlabel="epoch",
+        ylabel="spread of α",
+        ylim=(-0.03, 1.05),
     )
     panel.label_outer()
 plt.show()
@@ -234,9 +237,8 @@ run.figure_data("gates")
 # %% [markdown]
 # So what pulls? The gate's gradient is weak. It reaches the gate through ReLU − SiLU, which is at most 0.28
 # in magnitude, and through the slope of σ, at most ¼. Adam's L2 term is added to this gradient before Adam
-# normalises: once it is the larger of the two, every gate parameter moves towards zero by about the learning
-# rate a step, however small the decay. The parameters start at about 0.3. At {glue:text}`gates-lr` a step and
-# {glue:text}`gates-steps` steps an epoch that is a matter of some ten epochs.
+# normalises. Where it is the larger of the two, a parameter moves towards zero by about the learning rate a
+# step, however small the decay: {glue:text}`gates-lr` a step, {glue:text}`gates-steps` steps an epoch.
 
 # %%
 measured = []
@@ -265,7 +267,7 @@ for (activation, width, decay), config in zip(cases, configs, strict=True):
         fit(config, watch=parameter_size(names[decay]))
 sizes = run.table("gate_parameters", pd.DataFrame(measured))
 
-# %% mystnb={"figure": {"name": "fig-gate-parameters", "caption": "Root mean square of the parameters of the learnable gate's last layer, which makes the logit of α: weights (left) and bias (right), first bottleneck. Without weights α is the same for every input; without bias too it is ½."}, "image": {"alt": "Two panels of root mean square parameters over epochs for decayed and free gates. The decayed ones fall in a straight line to nearly zero within about ten epochs; the free ones stay where they began or grow."}}
+# %% mystnb={"figure": {"name": "fig-gate-parameters", "caption": "Root mean square of the parameters of the learnable gate's last layer, which makes the logit of α: weights (left) and bias (right), first bottleneck. Without weights α is the same for every input; without bias too it is ½."}, "image": {"alt": "Two panels of root mean square parameters over epochs for decayed and free gates. Left: the weights of decayed gates fall to zero, those of free gates grow throughout. Right: the biases of both stay at small values, one network's decayed bias at zero."}}
 figure, axes = plt.subplots(1, 2, sharey=True)
 for panel, (name, title) in zip(
     axes, {"weight_out": "weights", "bias_out": "bias"}.items(), strict=True
@@ -292,6 +294,7 @@ collapsed = ends["q95"] - ends["q05"] < 0.01
 constants = ends[collapsed & ends.gate_decay]["q50"]
 run.glue("gates-constant-low", constants.min(), "{:.2f}")
 run.glue("gates-constant-high", constants.max(), "{:.2f}")
+run.glue("gates-constant-free", ends[collapsed & ~ends.gate_decay]["q50"].median(), "{:.2f}")
 shares = ends.assign(collapsed=collapsed).groupby(case, sort=False)["collapsed"].mean()
 for decay in (True, False):
     share = shares[shares.index.get_level_values("gate_decay") == decay].mean()
@@ -305,7 +308,8 @@ shares.unstack("gate_decay").rename(columns=names).map("{:.0%}".format)
 # {glue:text}`gates-collapsed-decayed` of the decayed gates and {glue:text}`gates-collapsed-free` of the free
 # ones. The collapsed gates are constants between {glue:text}`gates-constant-low` and
 # {glue:text}`gates-constant-high`: the weights are gone, and what the bias can still hold against the decay is
-# the whole of the gate. **A collapsed gate is no learned preference for an even mix; it no longer sees its
+# the whole of the gate. (A free gate that has become a constant has saturated: their median α is
+# {glue:text}`gates-constant-free`.) **A collapsed gate is no learned preference for an even mix; it no longer sees its
 # input.**
 #
 # ## Which layer, which input
@@ -343,7 +347,7 @@ run.figure_data("gates")
 # one half gives a quarter, as StochA with $p = 0.5$ does. It falls only if the gate turns to SiLU where
 # inputs are negative.
 
-# %% mystnb={"figure": {"name": "fig-gate-sparsity", "caption": "Sparsity of the first hidden layer of living networks with Gumbel StochA. Networks thin, mean thick, 95 % t-interval shaded; the grey line is one quarter."}, "image": {"alt": "Two panels, one a bottleneck, of the first layer's sparsity over epochs for decayed and free gates of Gumbel StochA. Decayed gates stay around one quarter; free gates fall to nearly zero with 4 units and rise with 16."}}
+# %% mystnb={"figure": {"name": "fig-gate-sparsity", "caption": "Sparsity of the first hidden layer of living networks with Gumbel StochA. Networks thin, mean thick, 95 % t-interval shaded; the grey line is one quarter."}, "image": {"alt": "Two panels, one a bottleneck, of the first layer's sparsity over epochs for decayed and free gates of Gumbel StochA. Decayed gates stay around one quarter. Free gates fall to nearly zero with 4 units; with 16 some networks rise to about one half and others fall to zero."}}
 gumbel = sparsity[sparsity.activation == "gumbel_stoch"].merge(alive)
 figure, panels = plt.subplots(1, len(bottlenecks), sharey=True, squeeze=False)
 for column, width in enumerate(bottlenecks):
