@@ -1,3 +1,4 @@
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 import numpy as np
@@ -192,3 +193,19 @@ def test_validation_with_another_activation_leaves_training_alone():
         np.testing.assert_allclose(
             swapped.swapped[name].val_loss, reference_runs.swapped[name].val_loss, rtol=1e-9
         )
+
+
+def test_the_costliest_training_is_submitted_first_and_results_keep_their_order():
+    submitted: list[str] = []
+
+    class Pool(Executor):
+        def submit(self, function, config):
+            submitted.append(config.activation)
+            future = Future()
+            future.set_result(config.activation)
+            return future
+
+    given = ["relu", "gumbel_stoch", "stocha", "learnable_stoch"]
+    futures = ensemble.submit_all([small(ToyConfig(name)) for name in given], Pool())
+    assert submitted == ["gumbel_stoch", "learnable_stoch", "stocha", "relu"]
+    assert [future.result() for future in futures] == given

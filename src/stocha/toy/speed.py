@@ -45,7 +45,7 @@ def time_ensemble(configs: Sequence[ToyConfig], pool: Executor) -> pd.DataFrame:
     The activations' rows have their `busy` time only: they share the processes.
     """
     began = time.perf_counter()
-    histories = list(pool.map(ensemble.train, configs))
+    histories = [future.result() for future in ensemble.submit_all(configs, pool)]
     rows = [_row("ensemble", "all", configs[0], time.perf_counter() - began, histories)]
     rows += [_row("ensemble", h.config.activation, h.config, float("nan"), [h]) for h in histories]
     return pd.concat(rows, ignore_index=True)
