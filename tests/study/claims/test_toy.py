@@ -27,29 +27,25 @@ def write(root, notebook: str, name: str, rows: list[dict]) -> None:
 
 def write_sparsity(root, levels) -> None:
     """`levels[activation](epoch)` is the first layer's sparsity; other rows are decoys."""
-    write(
-        root,
-        toy.CLASSIFICATION,
-        "sparsity",
-        [
-            {
-                "activation": activation,
-                "run": run,
-                "epoch": epoch,
-                "layer": layer,
-                "threshold": threshold,
-                "sparsity": (
-                    level(epoch) + noise(run, epoch)
-                    if layer == 1 and threshold == 1e-3 and epoch > 0
-                    else 0.9
-                ),
-            }
-            for (activation, level), run, epoch, layer, threshold in itertools.product(
-                levels.items(), RUNS, EPOCHS, (1, 2), (1e-6, 1e-3)
-            )
-        ],
-    )
-
+    rows = [
+        {
+            "activation": activation,
+            "run": run,
+            "epoch": epoch,
+            "layer": layer,
+            "threshold": threshold,
+            "sparsity": (
+                level(epoch) + noise(run, epoch)
+                if layer == 1 and threshold == 1e-3 and epoch > 0
+                else 0.9
+            ),
+        }
+        for (activation, level), run, epoch, layer, threshold in itertools.product(
+            levels.items(), RUNS, EPOCHS, (1, 2), (1e-6, 1e-3)
+        )
+    ]
+    write(root, toy.CLASSIFICATION, "sparsity", rows)
+    write(root, toy.CLASSIFICATION, "sparsity_other", rows)
     write(
         root,
         toy.CLASSIFICATION,

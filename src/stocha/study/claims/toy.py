@@ -17,9 +17,9 @@ _THRESHOLD = 1e-3
 """Magnitude below which an activation counts as tiny; chapter 11 shows that it does not matter."""
 
 
-def _first_layer(tables: Tables, activation: str) -> pd.DataFrame:
+def _first_layer(tables: Tables, activation: str, name: str = "sparsity") -> pd.DataFrame:
     """Sparsity of the first hidden layer after each epoch: rows epochs, columns runs."""
-    table = tables(CLASSIFICATION, "sparsity")
+    table = tables(CLASSIFICATION, name)
     chosen: pd.DataFrame = table[
         (table["activation"] == activation)
         & (table["layer"] == 1)
@@ -62,12 +62,15 @@ def t1_training_ordered_validation_alike(tables: Tables) -> Assessment:
 def _beside(tables: Tables, activation: str) -> str:
     """What the verdict does not rest on but a reader should see: living networks, other widths.
 
-    A dead network's first layer is silent whatever its activation, so deaths move the mean.
+    A dead network's first layer is silent whatever its activation, so deaths move the mean. The
+    other reading of the post's widths is one narrow layer among wide ones.
     """
     runs = tables(CLASSIFICATION, "runs")
     living = runs.loc[(runs["activation"] == activation) & ~runs["dead"], "run"]
     each = _first_layer(tables, activation).mean()
     text = f"; the {len(living)} living of {len(each)} networks {each[living].mean():.3f}"
+    other = estimate(_first_layer(tables, activation, "sparsity_other").mean())
+    text += f"; with one narrow layer among wide ones {other.text()}"
     swept = tables("toy_bottleneck", "points")
     swept = swept[(swept["activation"] == activation) & ~swept["dead"]]
     means = swept.groupby("width")["sparsity"].mean()
