@@ -29,32 +29,36 @@ class StackedGate(Gate):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logit of α, in x's shape."""
-        columns = x.mT
-        flat = columns.reshape(columns.shape[0], self.features, -1)
         logit: Tensor = _TwoLayers.apply(  # type: ignore[no-untyped-call]
-            flat, self.weight_in, self.bias_in, self.weight_out, self.bias_out
+            x, self.weight_in, self.bias_in, self.weight_out, self.bias_out
         )
-        return logit.view(columns.shape).mT
+        return logit
 
 
 class _TwoLayers(torch.autograd.Function):
-    """w_out tanh(w_in x + b_in) + b_out of x `[R, features, n]`, parameters as `Gate` has them."""
+    """w_out tanh(w_in xᵀ + b_in) + b_out of x `[R, batch, width]`, parameters as `Gate` has them.
+
+    The reshaping is in here too, because outside every view is a node of the graph.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor
     ) -> Tensor:
-        h = torch.baddbmm(b_in, w_in, x).tanh_()
-        ctx.save_for_backward(x, w_in, w_out, h)
-        return torch.baddbmm(b_out, w_out, h)
+        flat = x.mT.reshape(x.shape[0], w_in.shape[2], -1)
+        h = torch.baddbmm(b_in, w_in, flat).tanh_()
+        ctx.save_for_backward(flat, w_in, w_out, h)
+        return torch.baddbmm(b_out, w_out, h).view(x.mT.shape).mT
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
-        x, w_in, w_out, h = ctx.saved_tensors
+        flat, w_in, w_out, h = ctx.saved_tensors
+        columns = g.mT
+        g = columns.reshape(flat.shape)
         inner = tanh_backward(torch.bmm(w_out.mT, g), h)
         return (
-            torch.bmm(w_in.mT, inner),
-            torch.bmm(inner, x.mT),
+            torch.bmm(w_in.mT, inner).view(columns.shape).mT,
+            torch.bmm(inner, flat.mT),
             inner.sum(2, keepdim=True),
             torch.bmm(g, h.mT),
             g.sum(2, keepdim=True),
