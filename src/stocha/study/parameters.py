@@ -90,14 +90,12 @@ class Parameter:
     @property
     def requirement(self) -> str:
         """What a value must be, in words, for an error line."""
-        allowed = f" {self.allowed}" if self.allowed else ""
-        if self.is_list:
-            return (
-                f"a non-empty list of {self.kind}, each{allowed}"
-                if allowed
-                else (f"a non-empty list of {self.kind}")
-            )
-        return f"{'an' if self.kind == 'int' else 'a'} {self.kind}{allowed}"
+        if isinstance(self.allowed, Choices):
+            element = str(self.allowed)
+        else:
+            article = "an" if self.kind == "int" else "a"
+            element = " ".join(filter(None, (article, self.kind, str(self.allowed or ""))))
+        return f"a non-empty list, each {element}" if self.is_list else element
 
     def parse(self, text: str) -> Value:
         """The value that `text`, typed on a command line, means; UserError if it is not allowed."""
