@@ -97,6 +97,14 @@ def test_only_unfinished_points_are_wanted_and_a_damaged_one_is_unfinished(sweep
     assert list(again.jobs) == [first, second, third]
 
 
+def test_a_point_handed_out_before_its_notebook_changed_is_named(sweep, tmp_path):
+    before = next(iter(read_workflow({"sweep": str(sweep)}).jobs))
+    (tmp_path / "50_all_types.py").write_text(PARAMETERS + "\n# %%\nchanged = True\n")
+    after = read_workflow({"sweep": str(sweep)})
+    with pytest.raises(UserError, match=f"run {before}: .* has changed since"):
+        after.job(before)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -45,6 +45,16 @@ class Workflow:
     threads: int
     """Numeric threads a point."""
 
+    def job(self, run_id: str) -> Job:
+        """The point whose run is `run_id`; UserError where there is none any more."""
+        try:
+            return self.jobs[run_id]
+        except KeyError:
+            raise UserError(
+                f"run {run_id}: the sweep, its notebook or the library has changed since it was "
+                "handed out: start again"
+            ) from None
+
 
 def read_workflow(config: Mapping[str, Any]) -> Workflow:
     """Check what `--config` gave and the sweep it names.
