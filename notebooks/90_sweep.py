@@ -46,7 +46,7 @@ spec = read_sweep(sweep)
 page = spec.page
 points = pd.read_csv(table or results_root() / spec.name / "points.csv")
 points["row"] = points.groupby(list(spec.swept), dropna=False).cumcount()
-points["sample"] = points.get("seed", 0).astype(str) + "/" + points["row"].astype(str)
+points["sample"] = points.get("seed", points["row"]).astype(str) + "/" + points["row"].astype(str)
 run.table("points", points)
 display(
     Markdown(

@@ -1,10 +1,13 @@
 """Execute one notebook with papermill and put the result into the run store."""
 
+import atexit
 import datetime
 import functools
+import itertools
 import logging
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -121,6 +124,7 @@ def _execute_in(folder: Path, request: Request) -> str:
                 str(target),
                 parameters=dict(request.parameters),
                 kernel_name="python3",
+                kernel_manager_class=_socket_kernels(),
                 cwd=str(project_root()),
                 progress_bar=False,
                 stdout_file=log,
@@ -145,6 +149,23 @@ def _execute_in(folder: Path, request: Request) -> str:
     _clean(executed, request)
     write_text(target, nbformat.writes(executed) + "\n")
     return where or problem
+
+
+@functools.cache
+def _socket_kernels() -> type:
+    """A kernel manager whose kernels talk through files: TCP ports chosen at once may collide."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    # Short, because the path of a socket may be hardly a hundred characters long.
+    sockets = tempfile.TemporaryDirectory(prefix="stocha-")
+    atexit.register(sockets.cleanup)
+    numbers = itertools.count()
+
+    class SocketKernelManager(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(transport="ipc", ip=f"{sockets.name}/{next(numbers)}", **options)
+
+    return SocketKernelManager
 
 
 def _set_environment(folder: Path, threads: int) -> None:
