@@ -1,6 +1,5 @@
 """Execute one notebook with papermill and put the result into the run store."""
 
-import atexit
 import datetime
 import functools
 import itertools
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 LOG = "kernel.log"
+SOCKETS = "STOCHA_SOCKETS"
+"""Environment variable: the folder for kernels' sockets, whose paths must be short."""
 _KERNEL_DIED = "the kernel died: killed, or out of memory"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CELL_LINE = re.compile(r"(?:Cell In\[\d+\], line|File <ipython-input[^>]*>:) ?(\d+)")
@@ -156,14 +157,14 @@ def _socket_kernels() -> type:
     """A kernel manager whose kernels talk through files: TCP ports chosen at once may collide."""
     from jupyter_client.manager import AsyncKernelManager
 
-    # Short, because the path of a socket may be hardly a hundred characters long.
-    sockets = tempfile.TemporaryDirectory(prefix="stocha-")
-    atexit.register(sockets.cleanup)
+    sockets = os.environ.get(SOCKETS) or tempfile.mkdtemp(prefix="stocha-")
     numbers = itertools.count()
 
     class SocketKernelManager(AsyncKernelManager):
         def __init__(self, **options: Any) -> None:
-            super().__init__(transport="ipc", ip=f"{sockets.name}/{next(numbers)}", **options)
+            super().__init__(
+                transport="ipc", ip=f"{sockets}/{os.getpid()}-{next(numbers)}", **options
+            )
 
     return SocketKernelManager
 

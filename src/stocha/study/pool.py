@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Literal
 
-from stocha.study.execution import Outcome, Request, execute
+from stocha.study.execution import SOCKETS, Outcome, Request, execute
 from stocha.study.handoff import read_progress
 
 _POLL_SECONDS = 0.2
@@ -85,6 +86,14 @@ def execute_all(
     A failed or killed request is an outcome like any other. On KeyboardInterrupt the workers and
     their kernels are stopped, finished runs stay, and the exception goes on.
     """
+    with tempfile.TemporaryDirectory(prefix="stocha-") as sockets:
+        os.environ[SOCKETS] = sockets
+        return _execute_all(requests, jobs, show)
+
+
+def _execute_all(
+    requests: Iterable[Request], jobs: int, show: Callable[[Event], None]
+) -> list[Outcome]:
     waiting = deque(replace(request, patient=False) for request in requests)
     outcomes: list[Outcome] = []
     workers: list[_Worker] = []
