@@ -128,7 +128,7 @@ def collect(table):
 # every epoch early and late, every fifth between: small enough to be kept with the sources
 kept = [e for e in range(epochs + 1) if e <= 20 or e % 5 == 0 or e > epochs - 10]
 gates = collect(lambda h: h.gates())
-gates = run.table("gates", gates[gates.epoch.isin(kept)].round(6))
+gates = run.table("gates", gates[gates.epoch.isin(kept)].round(5))
 gate_runs = run.table("gate_runs", collect(lambda h: h.runs()))
 sparsity = collect(lambda h: h.layer_sparsity())
 sparsity = sparsity[(sparsity.layer == 1) & sparsity.epoch.isin(kept)]
