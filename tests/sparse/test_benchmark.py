@@ -1,4 +1,4 @@
-"""The harness times right results only, covers every peer, and turns times into ratios correctly."""
+"""The harness times right results only, covers every peer and turns times into ratios."""
 
 import numpy as np
 import pandas as pd

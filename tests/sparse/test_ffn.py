@@ -1,4 +1,4 @@
-"""The layer equals its definition, its methods equal one another to the bit, bad input is refused."""
+"""The layer is its definition, its methods are one another to the bit, bad input is refused."""
 
 import numpy as np
 import pytest

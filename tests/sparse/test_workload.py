@@ -30,7 +30,7 @@ def test_inputs_have_unit_variance_and_different_masks():
 def test_views_share_memory_and_the_transpose_is_one():
     layer = make_layer(16, 32, 0.5, seed=0)
     assert layer.gate.base is layer.stacked
-    assert (layer.down.T == layer.down_rows).all()
+    assert (layer.down_rows == layer.down.T).all()
 
 
 def test_impossible_sparsity():

@@ -1,8 +1,9 @@
 """Time ways to compute a sparse layer against one another, on cold caches, after checking each.
 
-Methods take turns within every round, each on the next layer of a rotation whose weights are at least
-ten times the last-level cache, and inputs change with every call.  A ratio compares two times of one
-round, so that a slow moment of the machine touches both.  Chapter: The sparse FFN, explained.
+Methods take turns within every round, each on the next layer of a rotation whose weights are at
+least ten times the last-level cache, and inputs change with every call.  A ratio compares two times
+of one round, so that a slow moment of the machine touches both.  Chapter: The sparse FFN,
+explained.
 """
 
 import os
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numba.np.ufunc.parallel as numba_threads
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stocha.sparse import traffic
 from stocha.sparse.peers import PEERS, Forward, Oracle, Peer, available
@@ -83,8 +85,9 @@ def time_layers(
 ) -> pd.DataFrame:
     """Time each peer on the rotation and return one row per call.
 
-    Columns: method, kind, round, seconds, error, sparsity.  Methods named "read roof" and "triad" are
-    the memory's own.  A method whose result is wrong is listed with its error and without times.
+    Columns: method, kind, round, seconds, error, sparsity.  Methods named "read roof" and "triad"
+    are the memory's own.  A method whose result is wrong is listed with its error and without
+    times.
     """
     torch.set_num_threads(threads)
     with threadpool_limits(threads, user_api="blas"):  # numpy's
@@ -130,18 +133,18 @@ def _time_layers(
 
 
 def summarise(table: pd.DataFrame, rotation: Rotation, *, threads: int) -> pd.DataFrame:
-    """One row per method: median ratio to the fastest dense peer with quartiles, GB/s, share of the roof.
+    """One row per method: median ratio to the fastest dense peer, quartiles, GB/s, roof share.
 
-    GB/s counts the bytes `traffic` says the method must read, so a ratio that falls short of its limit
-    shows as a share of the roof below one.
+    GB/s counts the bytes `traffic` says the method must read, so a ratio that falls short of its
+    limit shows as a share of the roof below one.
     """
     layer = rotation.layers[0]
     neurons, width = layer.gate.shape
     times = table.dropna(subset="seconds").pivot(index="round", columns="method", values="seconds")
-    medians = times.median()
-    kinds = table.drop_duplicates("method").set_index("method")["kind"]
-    dense = [name for name in times if kinds[name] == "dense"]
-    fastest = medians[dense].idxmin()
+    medians = {str(name): float(times[name].median()) for name in times}
+    kinds = dict(zip(table["method"].astype(str), table["kind"].astype(str), strict=True))
+    dense = [name for name in medians if kinds[name] == "dense"]
+    fastest = min(dense, key=medians.__getitem__)
     roof = layer.nbytes / medians["read roof"] / 1e9
     rows = []
     for name, kind in kinds.items():
@@ -151,7 +154,7 @@ def summarise(table: pd.DataFrame, rotation: Rotation, *, threads: int) -> pd.Da
         }  # fmt: skip
         if name in times:
             ratios = (times[fastest] / times[name]).quantile([0.25, 0.5, 0.75])
-            moved = _bytes_moved(str(name), kind, width, neurons, rotation.sparsity)
+            moved = _bytes_moved(name, kind, width, neurons, rotation.sparsity)
             rate = moved / medians[name] / 1e9
             row |= {
                 "ratio_median": ratios[0.5], "ratio_q1": ratios[0.25], "ratio_q3": ratios[0.75],
@@ -163,10 +166,11 @@ def summarise(table: pd.DataFrame, rotation: Rotation, *, threads: int) -> pd.Da
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What a reader needs to judge the figures: processor, caches, memory pages, threads, versions."""
+    """What a reader needs to judge the figures: processor, cache, pages, threads, versions."""
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    threads_of: Any = numba_threads
     try:
-        layer = numba.threading_layer()
+        layer = str(threads_of.threading_layer())
     except ValueError:  # no parallel kernel has run yet
         layer = "none"
     return {
@@ -196,7 +200,7 @@ def _cpu_name() -> str:
 
 
 def _check(functions: Sequence[Forward], rotation: Rotation) -> float:
-    """Run every layer's function once, which also compiles it, and return the first layer's error."""
+    """Run every layer's function once, which compiles it; returns the first layer's error."""
     for function in functions:
         if isinstance(function, Oracle):
             for x in rotation.inputs:
@@ -206,7 +210,7 @@ def _check(functions: Sequence[Forward], rotation: Rotation) -> float:
 
 
 def _mixed(names: Iterable[str]) -> list[str]:
-    """Alternate early and late methods, so that no run of sparse ones leaves a layer in the cache."""
+    """Alternate early and late methods: no run of sparse ones may leave a layer in the cache."""
     names = list(names)
     half = (len(names) + 1) // 2
     pairs = zip(names[:half], [*names[half:], None], strict=False)

@@ -28,7 +28,7 @@ _LAUNCH = threading.Lock()  # numba's fallback thread pool does not survive conc
 
 @dataclass(frozen=True)
 class BreakEven:
-    """Fractions of inactive neurons from which a method wins: sparse over dense, screened over sparse."""
+    """Fraction of inactive neurons from which sparse beats dense, and screened beats sparse."""
 
     sparse: float
     screened: float
@@ -37,9 +37,9 @@ class BreakEven:
 class SparseFFN:
     """y = W2 (act(W1 x) ⊙ (W3 x)), reading rows of W3 and W2ᵀ for active neurons only.
 
-    ReLU and ReLU² are exact: every method returns the same bits, at every number of threads.  SiLU with
-    a threshold is CATS-like, an approximation unless the threshold is 0.  Source: SOURCES part 3.
-    Chapter: The sparse FFN, explained.
+    ReLU and ReLU² are exact: every method returns the same bits, at every number of threads.  SiLU
+    with a threshold is CATS-like, an approximation unless the threshold is 0.  Source: SOURCES part
+    3. Chapter: The sparse FFN, explained.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class SparseFFN:
         threads: int | None = None,
         break_even: BreakEven | None = None,
     ) -> None:
-        """Keep stored weights: gate, up [h, d] and down_rows [h, d_out], C-contiguous, see `storage`."""
+        """Keep stored weights: gate, up [h, d], down_rows [h, d_out], C-contiguous."""
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is {activation!r}; allowed: {', '.join(ACTIVATIONS)}")
         if method not in METHODS:
@@ -97,13 +97,14 @@ class SparseFFN:
         storage: str | None = None,
         break_even: BreakEven | None = None,
     ) -> "SparseFFN":
-        """Build the layer from three bias-free linear maps: torch `Linear` modules, tensors or arrays.
+        """Build the layer from three linear maps without bias: torch modules, tensors or arrays.
 
-        gate, up [h, d], down [d_out, h], float32 or bfloat16 on the CPU.  gate and up are used where they
-        lie if they are C-contiguous; down is transposed into a copy, because its columns are needed one
-        by one.  storage="bfloat16" rounds float32 weights.  threshold: neurons with act ≤ threshold
-        (|act| for silu) count as inactive.  method "auto" measures its break-even points here (about ten
-        dense passes) unless they are given.  Raises ValueError.  Chapter: The sparse FFN, explained.
+        gate, up [h, d], down [d_out, h], float32 or bfloat16 on the CPU.  gate and up are used
+        where they lie if they are C-contiguous; down is transposed into a copy, because its columns
+        are needed one by one.  storage="bfloat16" rounds float32 weights.  threshold: neurons with
+        act ≤ threshold (|act| for silu) count as inactive.  method "auto" measures its break-even
+        points here (about ten dense passes) unless they are given.  Raises ValueError.  Chapter:
+        The sparse FFN, explained.
         """
         matrices = {
             name: stored_matrix(name, given)
@@ -161,7 +162,8 @@ class SparseFFN:
     ) -> BreakEven:
         """Time the methods on these weights and return where they cross.
 
-        A Gaussian input is used, and a threshold that makes the wanted fraction of neurons inactive.
+        A Gaussian input is used, and a threshold that makes the wanted fraction of neurons
+        inactive.
         """
         if not self.gate.size or not self._limit > 0:
             return BreakEven(sparse=1.0, screened=1.0)
@@ -226,7 +228,7 @@ class SparseFFN:
     ) -> None:  # fmt: skip
         if method == "screened":
             assert self.screen is not None
-            run = kernels.screened_threads if threads else kernels.screened
+            run: Any = kernels.screened_threads if threads else kernels.screened
             screen = self.screen
             norm = screening.norm_bounds(squares)
             run(
@@ -235,9 +237,10 @@ class SparseFFN:
             )  # fmt: skip
         elif method == "three_phase":
             *space, _, y = tail
-            kernels.three_phases(*weights, x, self._kind, threshold, *space, y)
+            phases: Any = kernels.three_phases
+            phases(*weights, x, self._kind, threshold, *space, y)
         else:
-            forward = kernels.feed_forward_threads if threads else kernels.feed_forward
+            forward: Any = kernels.feed_forward_threads if threads else kernels.feed_forward
             forward(*weights, x, self._kind, threshold, method == "sparse", *tail)
 
     def _take_workspace(self, batch: int) -> "_Workspace":
@@ -292,9 +295,9 @@ def writable_view(array: NDArray[Any]) -> NDArray[Any]:
     """
     if array.flags.writeable or not array.size:
         return array
-    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    memory: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
     memory.owner = array
-    return np.frombuffer(memory, array.dtype).reshape(array.shape)
+    return np.asarray(np.frombuffer(memory, array.dtype)).reshape(array.shape)
 
 
 def input_array(x: Any, width: int) -> tuple[NDArray[np.float32], Any]:

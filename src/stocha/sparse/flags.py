@@ -1,8 +1,8 @@
 """How every kernel of this package is compiled: one decorator, one set of fast-math flags.
 
-`FASTMATH` lets LLVM reassociate and contract, without which a float reduction stays scalar.  It leaves
-out `nnan` and `ninf`: NaN and infinity keep their meaning.  Kernels are compiled at their first call
-for the types of that call, never at import, and kept on disk.
+`FASTMATH` lets LLVM reassociate and contract, without which a float reduction stays scalar.  It
+leaves out `nnan` and `ninf`: NaN and infinity keep their meaning.  Kernels are compiled at their
+first call for the types of that call, never at import, and kept on disk.
 """
 
 import functools
@@ -20,8 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
-    """Compile a kernel lazily with the package's flags and a cache on disk where one can be written."""
-    return _compiled(function, parallel=False)
+    """Compile a kernel lazily, with the package's flags and a cache on disk where one can be."""
+    return cast(F, _compiled(function, parallel=False))
 
 
 def threaded_kernel(function: F) -> F:
@@ -33,7 +33,7 @@ def threaded_kernel(function: F) -> F:
 
 
 def _compiled(function: Any, *, parallel: bool) -> Any:
-    options = {"fastmath": set(FASTMATH), "nogil": True, "parallel": parallel}
+    options: dict[str, Any] = {"fastmath": set(FASTMATH), "nogil": True, "parallel": parallel}
     try:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no directory it may write to: compile again in every process
@@ -51,6 +51,6 @@ def _package_digest() -> str:
 def _stamp_with_package(compiled: Any) -> None:
     # numba looks only at a kernel's own file to see whether its cache entry is stale, but a kernel
     # contains the code of the intrinsics and kernels it calls from other files of this package.
-    index = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    index: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
         index._source_stamp = (index._source_stamp, _package_digest())

@@ -1,9 +1,9 @@
 """The gated FFN y = W2 (act(W1 x) ⊙ (W3 x)) for a few inputs: dense, sparse and screened kernels.
 
-A layer's neurons are cut into `SECTIONS` runs of consecutive rows, whatever the number of threads.  A
-section works on a list of its rows, in ascending order, and adds into an accumulator of its own; the
-accumulators are summed in order at the end.  Nothing depends on which thread ran a section, and a
-neuron whose activation is zero adds nothing, so every kernel here returns the same bits at every
+A layer's neurons are cut into `SECTIONS` runs of consecutive rows, whatever the number of threads.
+A section works on a list of its rows, in ascending order, and adds into an accumulator of its own;
+the accumulators are summed in order at the end.  Nothing depends on which thread ran a section, and
+a neuron whose activation is zero adds nothing, so every kernel here returns the same bits at every
 number of threads.  Chapter: The sparse FFN, explained.
 """
 
@@ -54,8 +54,8 @@ def dots(w: Array, x: Array, rows: Array, count: int, out: Array, ahead: Array) 
 
 
 @kernel
-def activate(value: float, kind: int, threshold: float) -> float:
-    """The activation at one pre-activation; zero where the neuron counts as inactive, NaN stays NaN."""
+def activate(value: np.float32, kind: int, threshold: float) -> np.float32:
+    """The activation at a pre-activation; zero where the neuron is inactive, NaN stays NaN."""
     if kind == SILU:
         result = np.float32(value / (np.float32(1) + np.exp(-value)))
         return np.float32(0) if abs(result) <= threshold else result
@@ -104,7 +104,7 @@ def expand(
 
 @kernel
 def add_rows(down: Array, gate: Array, product: Array, rows: Array, count: int, y: Array) -> None:
-    """y[b] += gate[b, r] · product[b, r] · down[r] for the listed rows; the third of three phases."""
+    """y[b] += gate[b, r] · product[b, r] · down[r] for the listed rows: the third phase."""
     keep_apart()
     y[:] = 0
     for b in range(y.shape[0]):
@@ -144,7 +144,7 @@ def dense_section(
     w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float,
     gate: Array, product: Array, rows: Array, y: Array, section: int, skip: bool,
 ) -> int:  # fmt: skip
-    """One section: gate rows densely, then up and down rows of active neurons, or of all of them."""
+    """One section: all gate rows, then up and down rows of active neurons, or of all of them."""
     keep_apart()
     y[:] = 0
     count = section_rows(rows, section, w1.shape[0])
@@ -161,7 +161,7 @@ def screened_section(
     constant: float, x: Array, kind: int, threshold: float,
     gate: Array, product: Array, rows: Array, y: Array, section: int,
 ) -> tuple[int, int]:  # fmt: skip
-    """One section: int8 rows for all neurons, gate rows for uncertain ones, the rest for active ones."""
+    """One section: int8 rows of all neurons, gate rows of uncertain, the others of active ones."""
     keep_apart()
     y[:] = 0
     count = section_rows(rows, section, w1.shape[0])

@@ -1,11 +1,12 @@
-"""Matrix–vector products that skip zeros, of the weights or of the activations: two different problems.
+"""Matrix–vector products that skip zeros: of the weights or of the activations, two problems.
 
-Zeros among the weights are known beforehand: `CSR` and `CSC` store the rest with their places.  Zeros
-among the activations change with every input, so the matrix stays dense and the product skips what
-they make unnecessary: whole rows whose output is not wanted (`Rows`), or whole columns whose input is
-zero (`Columns`, which keeps the transpose, because a column must lie in one piece to be skipped).
-Each format is built once from a matrix [m, n] and then called with x [n]; all run on one thread and give
-what the dense product gives, NaN and infinity included.  Chapter: Sparse matrix–vector products.
+Zeros among the weights are known beforehand: `CSR` and `CSC` store the rest with their places.
+Zeros among the activations change with every input, so the matrix stays dense and the product skips
+what they make unnecessary: whole rows whose output is not wanted (`Rows`), or whole columns whose
+input is zero (`Columns`, which keeps the transpose, because a column must lie in one piece to be
+skipped). Each format is built once from a matrix [m, n] and then called with x [n]; all run on one
+thread and give what the dense product gives, NaN and infinity included.  Chapter: Sparse
+matrix–vector products.
 """
 
 from typing import Any
@@ -32,9 +33,9 @@ class Dense:
     def __call__(self, x: Floats) -> Floats:
         """Multiply x [n]; returns [m]."""
         x = checked_input(x, self.matrix.shape[1])
-        y = np.zeros((1, len(self.matrix)), np.float32)
-        kernels.dots(self.matrix, x[None], self._rows, len(self._rows), y, self.matrix)
-        return y[0]
+        y = np.zeros(len(self.matrix), np.float32)
+        kernels.dots(self.matrix, x[None], self._rows, len(self._rows), y[None], self.matrix)
+        return y
 
 
 class Rows:
@@ -50,10 +51,10 @@ class Rows:
         if wanted.dtype != np.bool_ or wanted.shape != self.matrix.shape[:1]:
             given = f"{wanted.dtype} {wanted.shape}"
             raise ValueError(f"wanted is {given}; allowed: bool ({len(self.matrix)},)")
-        y = np.zeros((1, len(self.matrix)), np.float32)
+        y = np.zeros(len(self.matrix), np.float32)
         rows = np.flatnonzero(wanted)
-        kernels.dots(self.matrix, x[None], rows, len(rows), y, self.matrix)
-        return y[0]
+        kernels.dots(self.matrix, x[None], rows, len(rows), y[None], self.matrix)
+        return y
 
 
 class Columns:
@@ -67,10 +68,10 @@ class Columns:
     def __call__(self, x: Floats) -> Floats:
         """Multiply x [n]; returns [m]."""
         x = checked_input(x, len(self.transposed))
-        y = np.zeros((1, self.transposed.shape[1]), np.float32)
+        y = np.zeros(self.transposed.shape[1], np.float32)
         rows = np.flatnonzero(x) if self._finite else np.arange(len(x))  # 0 · inf is not 0
-        _add_columns(self.transposed, x[None], rows, len(rows), y)
-        return y[0]
+        _add_columns(self.transposed, x[None], rows, len(rows), y[None])
+        return y
 
 
 class CSR:

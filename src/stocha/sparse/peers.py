@@ -1,8 +1,8 @@
-"""Other ways to compute the same layer for one input: dense libraries, sparse libraries, C, an oracle.
+"""Other ways to compute the layer for one input: dense and sparse libraries, C, an oracle.
 
 Each peer is a factory: given a `Layer`, it returns a function from x [d] to y [d].  What a peer may
-prepare once for a layer (a stacked matrix, a transpose) it prepares there; what depends on the input is
-inside the function, and is timed.  Chapter: The sparse FFN, explained.
+prepare once for a layer (a stacked matrix, a transpose) it prepares there; what depends on the
+input is inside the function, and is timed.  Chapter: The sparse FFN, explained.
 """
 
 import ctypes
@@ -31,10 +31,10 @@ Forward = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Peer:
-    """A named way to compute the layer: `make(layer, threads)` returns the function that is timed."""
+    """A way to compute the layer: `make(layer, threads)` returns the function that is timed."""
 
     name: str
-    kind: str  # "dense": reads every weight; "sparse": finds the active neurons; "oracle": is told them
+    kind: str  # "dense" reads every weight, "sparse" and "screened" skip, "oracle" knows the mask
     make: Callable[[Layer, int], Forward]
 
 
@@ -180,7 +180,8 @@ def fused_library() -> Any:
     folder = tempfile.mkdtemp(prefix="stocha-")
     library = Path(folder) / "fused.so"
     source = Path(__file__).with_name("fused.c")
-    # Not -ffast-math: gcc would link code that makes the whole process flush denormals when it loads.
+    # Not -ffast-math: gcc would link code that makes the whole process flush denormals when it
+    # loads.
     flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))

@@ -1,4 +1,4 @@
-"""Bytes that each method must read, the speed-up they allow, and the memory roof they are held against.
+"""Bytes that each method must read, the speed-up they allow, and the memory's measured roof.
 
 A batch-1 layer does two operations per weight: it runs at the speed of memory.  Reading less is the
 only way to be faster, so bytes give the limit of every method.  SOURCES part 3: 3 / (1 + 2(1 - s)).
@@ -26,8 +26,9 @@ def bytes_read(
 ) -> float:  # fmt: skip
     """Weight bytes one input makes a method read from a gated layer [d = width, h = neurons].
 
-    candidates: fraction of gate rows the screen leaves uncertain (by default `expected_candidates`).
-    item: bytes of a stored weight.  Raises ValueError for an unknown method.
+    candidates: fraction of gate rows the screen leaves uncertain (by default
+    `expected_candidates`). item: bytes of a stored weight.  Raises ValueError for an unknown
+    method.
     """
     row, active = width * item, 1 - sparsity
     if method == "dense":
@@ -65,7 +66,7 @@ def screening_margin(width: int) -> float:
 
 
 def expected_candidates(sparsity: float, width: int) -> float:
-    """Fraction of gate rows the screen cannot certify when pre-activations are a shifted Gaussian."""
+    """Fraction of gate rows left uncertain when pre-activations are a shifted Gaussian."""
     if sparsity <= 0:
         return 1.0
     closed = NormalDist().inv_cdf(sparsity) if sparsity < 1 else math.inf
@@ -91,9 +92,10 @@ _triad_serial, _triad_threads = kernel(_triad), threaded_kernel(_triad)
 
 
 def read_only(data: NDArray[np.float32], threads: int = 1) -> int:
-    """Read a flat float32 array once and keep nothing: the roof of every kernel here; returns bytes.
+    """Read a flat float32 array once and keep nothing: the roof of every kernel; returns bytes.
 
-    Eight rows at once with prefetch, the fastest of the ways tried; one stream alone gets about half.
+    Eight rows at once with prefetch, the fastest of the ways tried; one stream alone gets about
+    half.
     """
     rows = data[: data.size // (BLOCK * _COLUMNS) * BLOCK * _COLUMNS].reshape(-1, _COLUMNS)
     totals = np.zeros((threads, LANES), np.float32)
@@ -104,6 +106,6 @@ def read_only(data: NDArray[np.float32], threads: int = 1) -> int:
 def triad(
     a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32], threads: int = 1
 ) -> int:
-    """a = b + 3c, the classical bandwidth kernel; returns bytes, counting the read before the write."""
+    """a = b + 3c, the classical kernel; returns bytes, counting the read before the write."""
     (_triad_threads if threads > 1 else _triad_serial)(a, b, c, threads)
     return 4 * a.nbytes

@@ -2,18 +2,18 @@
 
 LLVM may reassociate a `fastmath` reduction differently at each place it inlines one, so two kernels
 calling one Python function need not agree in the last bit.  Certified screening promises that they
-do.  These intrinsics therefore spell out vectors, accumulators and the reduction tree: the dot product
-of a row depends on the row and the input alone, not on which kernel asks or which rows it is computed
-with.  They work on `BLOCK` rows at a time because one core draws more from memory when it reads
-several streams: each row lies in pages of its own.
+do.  These intrinsics therefore spell out vectors, accumulators and the reduction tree: the dot
+product of a row depends on the row and the input alone, not on which kernel asks or which rows it
+is computed with.  They work on `BLOCK` rows at a time because one core draws more from memory when
+it reads several streams: each row lies in pages of its own.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils as _cgutils
 from numba.extending import intrinsic
 
 LANES = 16  # numbers in a vector; LLVM splits what the machine's registers cannot hold
@@ -22,10 +22,17 @@ BLOCK = (
 )
 LINE = 64  # bytes of a cache line
 
+cgutils: Any = _cgutils  # numba's annotations stop short of it
+
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _BYTE_POINTER = ir.IntType(8).as_pointer()
 _STORED = {types.float32: _F32, types.uint16: ir.IntType(16), types.int8: ir.IntType(8)}
 _BYTES = {types.float32: 4, types.uint16: 2, types.int8: 1}
+
+
+def primitive(function: Callable[..., Any]) -> Any:
+    """An intrinsic; what kernels call has not the arguments of what defines it."""
+    return intrinsic(function)
 
 
 class _Matrix:
@@ -81,7 +88,7 @@ def _touch(builder: Any, row: Any, index: Any) -> None:
 
 
 def _column_loops(builder: Any, columns: Any, line: int, step: Callable[[Any, int], None]) -> None:
-    """Call `step(column, width)` over lines of `line` columns, then vectors, then single columns."""
+    """Call `step(column, width)` for lines of `line` columns, then vectors, then single columns."""
     start: Any = ir.Constant(_I64, 0)
     for width in sorted({line, LANES, 1}, reverse=True):
         stop = builder.and_(columns, ir.Constant(_I64, -width))
@@ -116,7 +123,7 @@ def _listed(builder: Any, array: Any, position: Any, count: int) -> list[Any]:
 
 
 def _dots(count: int) -> Any:
-    @intrinsic
+    @primitive
     def dots(
         typing: Any, w: Any, rows: Any, k: Any, x: Any, b: Any, out: Any, ahead: Any, p: Any
     ) -> Any:
@@ -163,7 +170,7 @@ def _dots(count: int) -> Any:
 
 
 def _axpys(count: int) -> Any:
-    @intrinsic
+    @primitive
     def axpys(
         typing: Any, y: Any, b: Any, c: Any, w: Any, rows: Any, k: Any, ahead: Any, p: Any
     ) -> Any:
@@ -211,9 +218,9 @@ def _axpys(count: int) -> Any:
     return axpys
 
 
-@intrinsic
+@primitive
 def sum_block(typing: Any, w: Any, row: Any, ahead: Any, totals: Any) -> Any:
-    """totals[:] += the columns' sums over LANES of rows row … row+7: a read with nothing else to do."""
+    """totals[:] += the sums of rows row … row+7, lane by lane: a read with nothing else to do."""
     signature = types.void(w, types.intp, types.intp, totals)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -242,8 +249,8 @@ def sum_block(typing: Any, w: Any, row: Any, ahead: Any, totals: Any) -> Any:
     return signature, generate
 
 
-# dots(w, rows, k, x, b, out, ahead, p): out[b, r] = w[r] · x[b] for the rows r = rows[k], rows[k+1] …,
-# while the lines of ahead[rows[p]], ahead[rows[p+1]] … travel towards the cache.
+# dots(w, rows, k, x, b, out, ahead, p): out[b, r] = w[r] · x[b] for the rows r = rows[k], rows[k+1]
+# …, while the lines of ahead[rows[p]], ahead[rows[p+1]] … travel towards the cache.
 dot_block, dot_single = _dots(BLOCK), _dots(1)
 
 # axpys(y, b, c, w, rows, k, ahead, p): y[b] += c[b, r] · w[r], one row after the other, prefetching
@@ -251,7 +258,7 @@ dot_block, dot_single = _dots(BLOCK), _dots(1)
 axpy_block, axpy_single = _axpys(BLOCK), _axpys(1)
 
 
-@intrinsic
+@primitive
 def keep_apart(typing: Any) -> Any:
     """Forbid inlining the enclosing kernel: its vector code is compiled once, not at every call."""
 

@@ -1,10 +1,11 @@
 """Layers and inputs of a stated activation sparsity, shaped like those of a trained ReLU model.
 
-A trained gate is mostly closed because its rows point away from the mean of their inputs.  So inputs
-here share a mean direction m, x = √d·(cos·m + sin·noise), and gate rows are Gaussian with a common
-component against m, just long enough that a pre-activation is positive with the stated probability.
-Over neurons and inputs a pre-activation is a shifted Gaussian: nothing separates the active ones from
-zero, which is the hard case for screening.  Rows differ in scale by a log-normal factor.
+A trained gate is mostly closed because its rows point away from the mean of their inputs.  So
+inputs here share a mean direction m, x = √d·(cos·m + sin·noise), and gate rows are Gaussian with a
+common component against m, just long enough that a pre-activation is positive with the stated
+probability. Over neurons and inputs a pre-activation is a shifted Gaussian: nothing separates the
+active ones from zero, which is the hard case for screening.  Rows differ in scale by a log-normal
+factor.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one gated layer: stacked [2h, d] holds gate over up; down [d, h]; down_rows its transpose."""
+    """One gated layer: stacked [2h, d] is gate over up, down [d, h], down_rows its transpose."""
 
     stacked: Floats
     down: Floats
@@ -52,7 +53,7 @@ def mean_direction(width: int, seed: int = 0) -> Floats:
 def make_layer(
     width: int, neurons: int, sparsity: float, *, seed: int, spread: float = SPREAD
 ) -> Layer:
-    """Draw one layer [d = width, h = neurons] whose gate closes for a fraction `sparsity` of neurons.
+    """Draw a layer [d = width, h = neurons] whose gate closes for a fraction of its neurons.
 
     Raises ValueError unless 0 ≤ sparsity < 1.  Chapter: The sparse FFN, explained.
     """
@@ -71,7 +72,7 @@ def make_layer(
 
 
 def make_inputs(width: int, count: int, *, seed: int, outliers: int = 0) -> Floats:
-    """Draw inputs [count, d] with the shared mean; `outliers` coordinates are thirty times the rest."""
+    """Draw inputs [count, d] with the shared mean; `outliers` coordinates are 30 times the rest."""
     rng = np.random.default_rng([seed, width, count])
     direction = mean_direction(width).astype(np.float64)
     noise = rng.standard_normal((count, width))
