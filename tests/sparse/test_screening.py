@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from stocha.sparse import SparseFFN, kernels, screening
 from stocha.sparse.storage import narrow, widen
+from stocha.sparse.vector import BLOCK
 
 ANY = st.floats(-(2.0**60), 2.0**60, width=32)
 MAGNITUDES = st.sampled_from([1e-45, 1e-40, 1e-38, 1e-30, 1e-10, 1.0, 1e10, 1e17])
@@ -17,16 +18,17 @@ MAGNITUDES = st.sampled_from([1e-45, 1e-40, 1e-38, 1e-30, 1e-10, 1.0, 1e10, 1e17
 def certified(gate, x, threshold=0.0):
     """Which rows [h] the screen proves inactive for x [d], and what the float32 kernel computes."""
     screen = screening.build(gate)
-    rows = np.arange(len(gate))
+    rows = np.arange(len(gate) + BLOCK)
     estimate = np.zeros((1, len(gate)), np.float32)
     exact = np.zeros((1, len(gate)), np.float32)
-    kernels.dots(screen.int8, x[None], rows, len(rows), estimate, screen.int8)
-    kernels.dots(gate, x[None], rows, len(rows), exact, gate)
+    kernels.dots(screen.int8, x[None], rows, len(gate), estimate, screen.int8)
+    kernels.dots(gate, x[None], rows, len(gate), exact, gate)
     squares = np.empty(1)
     screening.magnitudes(x[None], squares)
     norm = screening.norm_bounds(squares)
+    rows = np.arange(len(gate))
     count = kernels.keep_uncertain(
-        estimate, screen.scale, screen.slack, norm, screen.constant, threshold, rows, len(rows)
+        estimate, screen.scale, screen.slack, norm, screen.constant, threshold, rows, len(gate)
     )
     mask = np.ones(len(gate), bool)
     mask[rows[:count]] = False

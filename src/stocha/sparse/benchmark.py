@@ -28,6 +28,7 @@ from stocha.sparse.workload import Layer, make_inputs, make_layer
 
 TOLERANCE = 1e-5  # largest error allowed, relative to the largest output
 INPUTS = 4  # different inputs, hence masks, for each layer
+PAUSE = 0.05  # seconds before a call on several threads: pools keep spinning after their work
 COLD = 10  # how many last-level caches the rotated weights must fill
 
 Floats = NDArray[np.float32]
@@ -113,6 +114,8 @@ def _time_layers(
     for turn in range(repeats):
         for place, name in enumerate(turns):
             call = turn * (len(turns) + 1) + place
+            if threads > 1:  # numba, torch and numpy each have a pool, and one must not slow the next
+                time.sleep(PAUSE)
             layer, x = call % len(rotation.layers), rotation.inputs[turn % len(rotation.inputs)]
             if name in roofs:
                 start = time.perf_counter()

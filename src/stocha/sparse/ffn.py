@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stocha.sparse import kernels, screening, storage
+from stocha.sparse.vector import BLOCK
 
 ACTIVATIONS = {"relu": kernels.RELU, "relu2": kernels.RELU2, "silu": kernels.SILU}
 METHODS = ("auto", "dense", "sparse", "three_phase", "screened")
@@ -261,7 +262,7 @@ class _Workspace:
         sections = kernels.SECTIONS
         self.gate = np.empty((batch, neurons), np.float32)
         self.product = np.empty((batch, neurons), np.float32)
-        self.rows = np.empty((sections, neurons // sections + 1), np.int64)
+        self.rows = np.empty((sections, neurons // sections + 1 + BLOCK), np.int64)
         self.sums = np.empty((sections, batch, width), np.float32)
         self.counts = np.zeros((sections, 2), np.int64)
 

@@ -19,7 +19,6 @@ from stocha.sparse.vector import (
     axpy_block,
     axpy_single,
     dot_block,
-    dot_single,
     keep_apart,
 )
 
@@ -41,16 +40,26 @@ def section_rows(rows: Array, section: int, neurons: int) -> int:
 
 
 @kernel
+def pad(rows: Array, count: int) -> int:
+    """Repeat the last listed row until whole blocks are full; returns how many rows that makes."""
+    padded = (count + BLOCK - 1) // BLOCK * BLOCK
+    for k in range(count, padded):
+        rows[k] = rows[count - 1]
+    return padded
+
+
+@kernel
 def dots(w: Array, x: Array, rows: Array, count: int, out: Array, ahead: Array) -> None:
-    """out[b, r] = w[r] · x[b] for the listed rows, prefetching the same rows of another matrix."""
+    """out[b, r] = w[r] · x[b] for the listed rows, prefetching the next rows of another matrix.
+
+    The list must have room for `pad`: a row computed again comes from the cache, while rows
+    computed one at a time would leave memory waiting.
+    """
     keep_apart()
-    whole = count - count % BLOCK
-    for k in range(0, whole, BLOCK):
+    padded = pad(rows, count)
+    for k in range(0, padded, BLOCK):
         for b in range(x.shape[0]):
-            dot_block(w, rows, k, x, b, out, ahead, min(k + BLOCK, whole - BLOCK))
-    for k in range(whole, count):
-        for b in range(x.shape[0]):
-            dot_single(w, rows, k, x, b, out, ahead, k)
+            dot_block(w, rows, k, x, b, out, ahead, min(k + BLOCK, padded - BLOCK))
 
 
 @kernel
@@ -87,19 +96,19 @@ def expand(
 ) -> None:
     """y[b] += gate[b, r] · (up[r] · x[b]) · down[r] for the listed rows, block by block."""
     keep_apart()
-    whole = count - count % BLOCK
-    for k in range(0, whole, BLOCK):
+    padded = pad(rows, count)
+    for k in range(0, padded, BLOCK):
+        last = min(k + BLOCK, count)
         for b in range(x.shape[0]):
             dot_block(up, rows, k, x, b, product, down, k)
         for b in range(x.shape[0]):
-            for i in range(k, k + BLOCK):
+            for i in range(k, last):
                 product[b, rows[i]] *= gate[b, rows[i]]
-            axpy_block(y, b, product, down, rows, k, up, min(k + BLOCK, whole - BLOCK))
-    for k in range(whole, count):
-        for b in range(x.shape[0]):
-            dot_single(up, rows, k, x, b, product, down, k)
-            product[b, rows[k]] *= gate[b, rows[k]]
-            axpy_single(y, b, product, down, rows, k, up, min(k + 1, count - 1))
+            if last == k + BLOCK:
+                axpy_block(y, b, product, down, rows, k, up, min(last, padded - BLOCK))
+            else:
+                for i in range(k, last):
+                    axpy_single(y, b, product, down, rows, i, up, i)
 
 
 @kernel

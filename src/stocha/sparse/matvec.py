@@ -28,13 +28,13 @@ class Dense:
     def __init__(self, matrix: Floats) -> None:
         self.matrix = checked(matrix)
         self.nbytes = self.matrix.nbytes
-        self._rows = np.arange(len(self.matrix))
+        self._rows = listed(np.arange(len(self.matrix)))
 
     def __call__(self, x: Floats) -> Floats:
         """Multiply x [n]; returns [m]."""
         x = checked_input(x, self.matrix.shape[1])
         y = np.zeros(len(self.matrix), np.float32)
-        kernels.dots(self.matrix, x[None], self._rows, len(self._rows), y[None], self.matrix)
+        kernels.dots(self.matrix, x[None], self._rows, len(self.matrix), y[None], self.matrix)
         return y
 
 
@@ -53,7 +53,7 @@ class Rows:
             raise ValueError(f"wanted is {given}; allowed: bool ({len(self.matrix)},)")
         y = np.zeros(len(self.matrix), np.float32)
         rows = np.flatnonzero(wanted)
-        kernels.dots(self.matrix, x[None], rows, len(rows), y[None], self.matrix)
+        kernels.dots(self.matrix, x[None], listed(rows), len(rows), y[None], self.matrix)
         return y
 
 
@@ -110,6 +110,11 @@ class CSC:
         y = np.zeros(self.stored.shape[0], np.float32)
         _csc(self.stored.indptr, self._places, self.stored.data, x, y)
         return y
+
+
+def listed(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A list of rows with the room at its end that `kernels.dots` asks for."""
+    return np.concatenate([rows, np.zeros(BLOCK, np.int64)])
 
 
 def checked(matrix: Any) -> Floats:

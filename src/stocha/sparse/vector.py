@@ -251,7 +251,7 @@ def sum_block(typing: Any, w: Any, row: Any, ahead: Any, totals: Any) -> Any:
 
 # dots(w, rows, k, x, b, out, ahead, p): out[b, r] = w[r] · x[b] for the rows r = rows[k], rows[k+1]
 # …, while the lines of ahead[rows[p]], ahead[rows[p+1]] … travel towards the cache.
-dot_block, dot_single = _dots(BLOCK), _dots(1)
+dot_block = _dots(BLOCK)
 
 # axpys(y, b, c, w, rows, k, ahead, p): y[b] += c[b, r] · w[r], one row after the other, prefetching
 # likewise.  Whether rows come one at a time or in blocks does not change a bit of either result.
