@@ -9,7 +9,7 @@ explained.
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stocha.sparse import traffic
-from stocha.sparse.peers import PEERS, Forward, Oracle, Peer, available
+from stocha.sparse.peers import Forward, Oracle, Peer, available
 from stocha.sparse.workload import Layer, make_inputs, make_layer
 
 TOLERANCE = 1e-5  # largest error allowed, relative to the largest output
 INPUTS = 4  # different inputs, hence masks, for each layer
-PAUSE = 0.05  # seconds before a call on several threads: pools keep spinning after their work
+PAUSE = 0.1  # seconds before a call on several threads: OpenBLAS spins about that long after one
 COLD = 10  # how many last-level caches the rotated weights must fill
 
 Floats = NDArray[np.float32]
+Call = Callable[[int, int], Any]
 
 
 @dataclass(frozen=True)
@@ -104,35 +105,67 @@ def _time_layers(
     errors = {name: _check(functions, rotation) for name, functions in made.items()}
     right = [peer for peer in chosen if errors[peer.name] <= TOLERANCE]
     kinds = {peer.name: peer.kind for peer in chosen} | {"read roof": "roof", "triad": "roof"}
-    rows: list[dict[str, Any]] = []
     names = [peer.name for peer in right]
-    turns = [*_mixed(names), "read roof", "triad"]
     space = np.zeros(rotation.layers[0].down.size, np.float32)
     roofs = _roofs(rotation, space, threads)
-    for name in ("read roof", "triad"):
-        roofs[name](0)
-    for turn in range(repeats):
-        for place, name in enumerate(turns):
-            call = turn * (len(turns) + 1) + place
-            if threads > 1:  # numba, torch and numpy each have a pool, and one must not slow the next
-                time.sleep(PAUSE)
-            layer, x = call % len(rotation.layers), rotation.inputs[turn % len(rotation.inputs)]
-            if name in roofs:
-                start = time.perf_counter()
-                roofs[name](layer)
-            else:
-                function = made[name][layer]
-                start = time.perf_counter()
-                function(x)
-            seconds = time.perf_counter() - start
-            rows.append({"method": name, "round": turn, "seconds": seconds})
-        progress(turn + 1, repeats)
-    table = pd.DataFrame(rows, columns=["method", "round", "seconds"])
+    for roof in roofs.values():
+        roof(0)
+
+    def call_of(name: str) -> Call:
+        def call(number: int, turn: int) -> None:
+            x = rotation.inputs[turn % len(rotation.inputs)]
+            made[name][number % len(rotation.layers)](x)
+
+        return call
+
+    calls = {name: call_of(name) for name in _mixed(names)}
+    def reading(roof: Callable[[int], Any]) -> Call:
+        return lambda number, turn: roof(number % len(rotation.layers))
+
+    calls |= {name: reading(roof) for name, roof in roofs.items()}
+    table = interleave(calls, repeats=repeats, threads=threads, progress=progress)
     wrong = pd.DataFrame({"method": [name for name in made if name not in names]})
     table = pd.concat([table, wrong], ignore_index=True) if len(wrong) else table
     table["kind"] = table["method"].map(kinds)
     table["error"] = table["method"].map(errors)
     return table
+
+
+def interleave(
+    calls: Mapping[str, Call],
+    *,
+    repeats: int,
+    threads: int = 1,
+    progress: Callable[[int, int], Any] = lambda done, total: None,
+) -> pd.DataFrame:
+    """Time calls in turn, `repeats` rounds of them; returns method, round and seconds of each.
+
+    A call gets a number that grows by one from call to call, with which to pick the next of what it
+    rotates over, and the round.
+    """
+    rows = []
+    for turn in range(repeats):
+        for place, (name, call) in enumerate(calls.items()):
+            if threads > 1:  # numba, torch and numpy each have a pool: let the last one's rest
+                time.sleep(PAUSE)
+            number = turn * (len(calls) + 1) + place
+            start = time.perf_counter()
+            call(number, turn)
+            seconds = time.perf_counter() - start
+            rows.append({"method": name, "round": turn, "seconds": seconds})
+        progress(turn + 1, repeats)
+    return pd.DataFrame(rows, columns=["method", "round", "seconds"])
+
+
+def ratios(table: pd.DataFrame, against: Sequence[str]) -> pd.DataFrame:
+    """Per method the quartiles of (time of the fastest of `against` in a round) / (its own)."""
+    times = table.pivot(index="round", columns="method", values="seconds")
+    fastest = min(against, key=lambda name: float(np.median(times[name])))
+    quartiles = (1 / times.div(times[fastest], axis=0)).quantile([0.25, 0.5, 0.75]).T
+    quartiles.columns = pd.Index(["ratio_q1", "ratio_median", "ratio_q3"])
+    quartiles["milliseconds"] = 1e3 * times.median()
+    quartiles["fastest_dense"] = quartiles.index == fastest
+    return quartiles.rename_axis("method").reset_index()
 
 
 def summarise(table: pd.DataFrame, rotation: Rotation, *, threads: int) -> pd.DataFrame:
@@ -143,27 +176,23 @@ def summarise(table: pd.DataFrame, rotation: Rotation, *, threads: int) -> pd.Da
     """
     layer = rotation.layers[0]
     neurons, width = layer.gate.shape
-    times = table.dropna(subset="seconds").pivot(index="round", columns="method", values="seconds")
-    medians = {str(name): float(times[name].median()) for name in times}
     kinds = dict(zip(table["method"].astype(str), table["kind"].astype(str), strict=True))
-    dense = [name for name in medians if kinds[name] == "dense"]
-    fastest = min(dense, key=medians.__getitem__)
-    roof = layer.nbytes / medians["read roof"] / 1e9
+    timed = table.dropna(subset="seconds")
+    dense = [name for name in timed["method"].unique() if kinds[name] == "dense"]
+    measured = ratios(timed, dense).to_dict("records")
+    found = {str(row["method"]): row for row in measured}
+    roof = layer.nbytes / float(found["read roof"]["milliseconds"]) / 1e6
     rows = []
     for name, kind in kinds.items():
         row: dict[str, Any] = {
             "d": width, "h": neurons, "threads": threads, "sparsity": rotation.sparsity,
-            "method": name, "kind": kind, "correct": name in times,
+            "method": name, "kind": kind, "correct": name in found,
         }  # fmt: skip
-        if name in times:
-            ratios = (times[fastest] / times[name]).quantile([0.25, 0.5, 0.75])
+        if name in found:
+            row |= {str(key): value for key, value in found[name].items()}
             moved = _bytes_moved(name, kind, width, neurons, rotation.sparsity)
-            rate = moved / medians[name] / 1e9
-            row |= {
-                "ratio_median": ratios[0.5], "ratio_q1": ratios[0.25], "ratio_q3": ratios[0.75],
-                "milliseconds": 1e3 * medians[name], "gbps": rate, "roof_fraction": rate / roof,
-                "fastest_dense": name == fastest,
-            }  # fmt: skip
+            rate = moved / row["milliseconds"] / 1e6
+            row |= {"gbps": rate, "roof_fraction": rate / roof}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -238,8 +267,3 @@ def _bytes_moved(name: str, kind: str, width: int, neurons: int, sparsity: float
     method = "dense" if kind == "roof" else kind
     return traffic.bytes_read(method, width, neurons, sparsity)
 
-
-__all__ = [
-    "PEERS", "Rotation", "error", "last_level_cache", "machine", "make_rotation", "reference",
-    "summarise", "time_layers",
-]  # fmt: skip
