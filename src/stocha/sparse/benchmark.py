@@ -119,6 +119,7 @@ def _time_layers(
         return call
 
     calls = {name: call_of(name) for name in _mixed(names)}
+
     def reading(roof: Callable[[int], Any]) -> Call:
         return lambda number, turn: roof(number % len(rotation.layers))
 
@@ -266,4 +267,3 @@ def _bytes_moved(name: str, kind: str, width: int, neurons: int, sparsity: float
         return 16.0 * width * neurons
     method = "dense" if kind == "roof" else kind
     return traffic.bytes_read(method, width, neurons, sparsity)
-

@@ -104,7 +104,7 @@ class SparseFFN:
         where they lie if they are C-contiguous; down is transposed into a copy, because its columns
         are needed one by one.  storage="bfloat16" rounds float32 weights.  threshold: neurons with
         act ≤ threshold (|act| for silu) count as inactive.  method "auto" measures its break-even
-        points here (about ten dense passes) unless they are given.  Raises ValueError.  Chapter:
+        points here (some fifty passes) unless they are given.  Raises ValueError.  Chapter:
         The sparse FFN, explained.
         """
         matrices = {
@@ -159,7 +159,7 @@ class SparseFFN:
         return "sparse" if self.inactive >= self.break_even.sparse else "dense"
 
     def measure(
-        self, sparsities: Sequence[float] = (0.0, 0.15, 0.3, 0.5, 0.7), repeats: int = 3
+        self, sparsities: Sequence[float] = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8), repeats: int = 3
     ) -> BreakEven:
         """Time the methods on these weights and return where they cross.
 
@@ -207,9 +207,8 @@ class SparseFFN:
             method = "dense"  # something may overflow or be NaN: zero times it is not zero
         elif method == "screened" and (self.screen is None or not size < SAFE_INPUT):
             method = "sparse"
-        threads = (
-            self.threads if os.getpid() == _PROCESS else 1
-        )  # a forked child has no thread pool
+        forked = os.getpid() != _PROCESS  # numba's thread pool does not survive a fork
+        threads = 1 if forked else self.threads
         space = self._take_workspace(x.shape[0])
         tail = (space.gate, space.product, space.rows, space.sums, space.counts, threads, y)
         weights = (self.gate, self.up, self.down_rows)
