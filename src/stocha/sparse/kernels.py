@@ -1,0 +1,243 @@
+"""The gated FFN y = W2 (act(W1 x) ⊙ (W3 x)) for a few inputs: dense, sparse and screened kernels.
+
+A layer's neurons are cut into `SECTIONS` runs of consecutive rows, whatever the number of threads.
+A section works on a list of its rows, in ascending order, and adds into an accumulator of its own;
+the accumulators are summed in order at the end.  Nothing depends on which thread ran a section, and
+a neuron whose activation is zero adds nothing, so every kernel here returns the same bits at every
+number of threads.  Chapter: The sparse FFN, explained.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from stocha.sparse.flags import kernel, threaded_kernel
+from stocha.sparse.vector import (
+    BLOCK,
+    axpy_block,
+    axpy_single,
+    dot_block,
+    keep_apart,
+)
+
+SECTIONS = 32  # private accumulators: as many threads can share a layer
+RELU, RELU2, SILU = 0, 1, 2
+
+Array = NDArray[Any]
+
+
+@kernel
+def section_rows(rows: Array, section: int, neurons: int) -> int:
+    """List all rows of a section; returns how many."""
+    keep_apart()
+    low = neurons * section // SECTIONS
+    high = neurons * (section + 1) // SECTIONS
+    for row in range(low, high):
+        rows[row - low] = row
+    return high - low
+
+
+@kernel
+def pad(rows: Array, count: int) -> int:
+    """Repeat the last listed row until whole blocks are full; returns how many rows that makes."""
+    padded = (count + BLOCK - 1) // BLOCK * BLOCK
+    for k in range(count, padded):
+        rows[k] = rows[count - 1]
+    return padded
+
+
+@kernel
+def dots(w: Array, x: Array, rows: Array, count: int, out: Array, ahead: Array) -> None:
+    """out[b, r] = w[r] · x[b] for the listed rows, prefetching the next rows of another matrix.
+
+    The list must have room for `pad`: a row computed again comes from the cache, while rows
+    computed one at a time would leave memory waiting.
+    """
+    keep_apart()
+    padded = pad(rows, count)
+    for k in range(0, padded, BLOCK):
+        for b in range(x.shape[0]):
+            dot_block(w, rows, k, x, b, out, ahead, min(k + BLOCK, padded - BLOCK))
+
+
+@kernel
+def activate(value: np.float32, kind: int, threshold: float) -> np.float32:
+    """The activation at a pre-activation; zero where the neuron is inactive, NaN stays NaN."""
+    if kind == SILU:
+        result = np.float32(value / (np.float32(1) + np.exp(-value)))
+        return np.float32(0) if abs(result) <= threshold else result
+    if value <= threshold:
+        return np.float32(0)
+    return np.float32(value * value) if kind == RELU2 else np.float32(value)
+
+
+@kernel
+def keep_active(gate: Array, rows: Array, count: int, kind: int, threshold: float) -> int:
+    """Apply the activation in place and keep the rows active for any input; returns how many."""
+    keep_apart()
+    kept = 0
+    for k in range(count):
+        row = rows[k]
+        active = False
+        for b in range(gate.shape[0]):
+            value = activate(gate[b, row], kind, threshold)
+            gate[b, row] = value
+            active |= value != 0
+        rows[kept] = row
+        kept += active
+    return kept
+
+
+@kernel
+def expand(
+    up: Array, down: Array, x: Array, gate: Array, product: Array, rows: Array, count: int, y: Array
+) -> None:
+    """y[b] += gate[b, r] · (up[r] · x[b]) · down[r] for the listed rows, block by block."""
+    keep_apart()
+    padded = pad(rows, count)
+    for k in range(0, padded, BLOCK):
+        last = min(k + BLOCK, count)
+        for b in range(x.shape[0]):
+            dot_block(up, rows, k, x, b, product, down, k)
+        for b in range(x.shape[0]):
+            for i in range(k, last):
+                product[b, rows[i]] *= gate[b, rows[i]]
+            if last == k + BLOCK:
+                axpy_block(y, b, product, down, rows, k, up, min(last, padded - BLOCK))
+            else:
+                for i in range(k, last):
+                    axpy_single(y, b, product, down, rows, i, up, i)
+
+
+@kernel
+def add_rows(down: Array, gate: Array, product: Array, rows: Array, count: int, y: Array) -> None:
+    """y[b] += gate[b, r] · product[b, r] · down[r] for the listed rows: the third phase."""
+    keep_apart()
+    y[:] = 0
+    for b in range(y.shape[0]):
+        for k in range(count):
+            product[b, rows[k]] *= gate[b, rows[k]]
+    whole = count - count % BLOCK
+    for k in range(0, whole, BLOCK):
+        for b in range(y.shape[0]):
+            axpy_block(y, b, product, down, rows, k, down, min(k + BLOCK, whole - BLOCK))
+    for k in range(whole, count):
+        for b in range(y.shape[0]):
+            axpy_single(y, b, product, down, rows, k, down, k)
+
+
+@kernel
+def keep_uncertain(
+    estimate: Array, scale: Array, slack: Array, norm: Array, constant: float,
+    threshold: float, rows: Array, count: int,
+) -> int:  # fmt: skip
+    """Keep the rows that the int8 estimate does not prove inactive for every input."""
+    keep_apart()
+    kept = 0
+    for k in range(count):
+        row = rows[k]
+        uncertain = False
+        for b in range(estimate.shape[0]):
+            value = np.float64(scale[row]) * np.float64(estimate[b, row])
+            bound = value + np.float64(slack[row]) * norm[b] + constant
+            uncertain |= not bound <= threshold
+        rows[kept] = row
+        kept += uncertain
+    return kept
+
+
+@kernel
+def dense_section(
+    w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float,
+    gate: Array, product: Array, rows: Array, y: Array, section: int, skip: bool,
+) -> int:  # fmt: skip
+    """One section: all gate rows, then up and down rows of active neurons, or of all of them."""
+    keep_apart()
+    y[:] = 0
+    count = section_rows(rows, section, w1.shape[0])
+    dots(w1, x, rows, count, gate, w1)
+    active = keep_active(gate, rows, count, kind, threshold)
+    wanted = active if skip else section_rows(rows, section, w1.shape[0])
+    expand(w3, w2, x, gate, product, rows, wanted, y)
+    return active
+
+
+@kernel
+def screened_section(
+    w1: Array, w3: Array, w2: Array, int8: Array, scale: Array, slack: Array, norm: Array,
+    constant: float, x: Array, kind: int, threshold: float,
+    gate: Array, product: Array, rows: Array, y: Array, section: int,
+) -> tuple[int, int]:  # fmt: skip
+    """One section: int8 rows of all neurons, gate rows of uncertain, the others of active ones."""
+    keep_apart()
+    y[:] = 0
+    count = section_rows(rows, section, w1.shape[0])
+    dots(int8, x, rows, count, gate, int8)
+    uncertain = keep_uncertain(gate, scale, slack, norm, constant, threshold, rows, count)
+    dots(w1, x, rows, uncertain, gate, w1)
+    active = keep_active(gate, rows, uncertain, kind, threshold)
+    expand(w3, w2, x, gate, product, rows, active, y)
+    return uncertain, active
+
+
+@kernel
+def add_sections(sums: Array, y: Array) -> None:
+    """Sum the sections' accumulators in order."""
+    keep_apart()
+    y[:] = 0
+    for section in range(sums.shape[0]):
+        for b in range(y.shape[0]):
+            for i in range(y.shape[1]):
+                y[b, i] += sums[section, b, i]
+
+
+def _feed_forward(
+    w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float, skip: bool,
+    gate: Array, product: Array, rows: Array, sums: Array, counts: Array, threads: int, y: Array,
+) -> None:  # fmt: skip
+    for thread in prange(threads):
+        for s in range(thread, SECTIONS, threads):
+            counts[s, 0] = w1.shape[0] * (s + 1) // SECTIONS - w1.shape[0] * s // SECTIONS
+            counts[s, 1] = dense_section(
+                w1, w3, w2, x, kind, threshold, gate, product, rows[s], sums[s], s, skip
+            )
+    add_sections(sums, y)
+
+
+@kernel
+def three_phases(
+    w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float,
+    gate: Array, product: Array, rows: Array, sums: Array, counts: Array, y: Array,
+) -> None:  # fmt: skip
+    """All gate rows, then all active up rows, then all active down rows; on one thread."""
+    for s in range(SECTIONS):
+        count = section_rows(rows[s], s, w1.shape[0])
+        dots(w1, x, rows[s], count, gate, w1)
+        counts[s, 0] = count
+        counts[s, 1] = keep_active(gate, rows[s], count, kind, threshold)
+    for s in range(SECTIONS):
+        dots(w3, x, rows[s], counts[s, 1], product, w3)
+    for s in range(SECTIONS):
+        add_rows(w2, gate, product, rows[s], counts[s, 1], sums[s])
+    add_sections(sums, y)
+
+
+def _screened(
+    w1: Array, w3: Array, w2: Array, int8: Array, scale: Array, slack: Array, norm: Array,
+    constant: float, x: Array, kind: int, threshold: float,
+    gate: Array, product: Array, rows: Array, sums: Array, counts: Array, threads: int, y: Array,
+) -> None:  # fmt: skip
+    for thread in prange(threads):
+        for s in range(thread, SECTIONS, threads):
+            counts[s, 0], counts[s, 1] = screened_section(
+                w1, w3, w2, int8, scale, slack, norm, constant, x, kind, threshold,
+                gate, product, rows[s], sums[s], s,
+            )  # fmt: skip
+    add_sections(sums, y)
+
+
+# A kernel compiled for one thread opens no thread pool, so it also works in a forked child.
+feed_forward, feed_forward_threads = kernel(_feed_forward), threaded_kernel(_feed_forward)
+screened, screened_threads = kernel(_screened), threaded_kernel(_screened)

@@ -1,0 +1,284 @@
+"""The layer is its definition, its methods are one another to the bit, bad input is refused."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stocha.sparse import BreakEven, SparseFFN
+from stocha.sparse.storage import narrow, widen
+from stocha.sparse.workload import make_inputs, make_layer
+
+METHODS = ["dense", "sparse", "three_phase", "screened"]
+
+
+def weights(d=70, h=150, out=None, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    shapes = ((h, d), (h, d), (out or d, h))
+    return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+def truth(x, gate, up, down, activation="relu", threshold=0.0):
+    x, gate, up, down = (torch.from_numpy(np.asarray(a).astype(float)) for a in (x, gate, up, down))
+    pre = x @ gate.T
+    if activation == "silu":
+        act = torch.nn.functional.silu(pre)
+        act = torch.where(act.abs() <= threshold, 0.0, act)
+    else:
+        act = torch.where(pre <= threshold, 0.0, pre) ** (2 if activation == "relu2" else 1)
+    return ((act * (x @ up.T)) @ down.T).numpy()
+
+
+def close(y, expected):
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    d=st.integers(1, 140), h=st.integers(1, 300), batch=st.integers(1, 4),
+    activation=st.sampled_from(["relu", "relu2"]), sparsity=st.sampled_from([0.0, 0.5, 0.95]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_every_method_and_thread_count_returns_the_same_bits(
+    d, h, batch, activation, sparsity, seed
+):
+    layer = make_layer(d, h, sparsity, seed=seed)
+    x = make_inputs(d, batch, seed=seed)
+    results = [
+        SparseFFN.from_linear(
+            layer.gate, layer.up, layer.down, activation=activation, method=method, threads=threads
+        )(x)
+        for method, threads in [
+            *((method, 1) for method in METHODS), ("dense", 2), ("sparse", 3), ("screened", 2)
+        ]
+    ]  # fmt: skip
+    close(results[0], truth(x, layer.gate, layer.up, layer.down, activation))
+    for result in results[1:]:
+        assert result.tobytes() == results[0].tobytes()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("activation", ["silu", "relu", "relu2"])
+def test_threshold_leaves_out_exactly_the_small_activations(activation, threshold):
+    x = np.random.default_rng(1).standard_normal(70, np.float32)
+    for method in ("dense", "sparse", "screened")[: 2 if activation == "silu" else 3]:
+        ffn = SparseFFN.from_linear(
+            *weights(), activation=activation, threshold=threshold, method=method, threads=1
+        )
+        close(ffn(x), truth(x, *weights(), activation, threshold))
+
+
+def test_inactive_counts_the_neurons_left_out_for_every_input_of_the_batch():
+    gate, up, down = weights()
+    x = np.random.default_rng(1).standard_normal((3, 70), np.float32)
+    for method in METHODS:
+        ffn = SparseFFN.from_linear(gate, up, down, method=method, threads=1)
+        ffn(x)
+        assert ffn.inactive == pytest.approx(((x @ gate.T) <= 0).all(axis=0).mean())
+        assert 1 - ffn.inactive <= ffn.candidates <= 1
+
+
+def test_screening_reads_fewer_gate_rows():
+    layer = make_layer(256, 2048, 0.9, seed=0)
+    ffn = SparseFFN.from_linear(layer.gate, layer.up, layer.down, method="screened", threads=1)
+    ffn(make_inputs(256, 1, seed=0))
+    assert 0.05 < 1 - ffn.inactive < 0.15
+    assert ffn.candidates < 0.25
+
+
+def test_large_batches_are_taken_in_turns():
+    x = np.random.default_rng(1).standard_normal((5, 11, 70), np.float32)
+    ffn = SparseFFN.from_linear(*weights(), method="sparse", threads=1)
+    y = ffn(x)
+    assert y.shape == (5, 11, 70)
+    assert y[4, 10].tobytes() == ffn(x[4, 10]).tobytes()
+
+
+def test_output_width_may_differ():
+    gate, up, down = weights(out=33)
+    x = np.random.default_rng(1).standard_normal(70, np.float32)
+    for method in METHODS:
+        close(
+            SparseFFN.from_linear(gate, up, down, method=method, threads=1)(x),
+            truth(x, gate, up, down),
+        )
+
+
+@pytest.mark.parametrize("method", ["dense", "sparse", "screened"])
+def test_bf16_storage_equals_float32_arithmetic_on_rounded_weights(method):
+    x = np.random.default_rng(1).standard_normal((2, 70), np.float32)
+    rounded = [widen(narrow(w)) for w in weights()]
+    ffn = SparseFFN.from_linear(*weights(), storage="bfloat16", method=method, threads=1)
+    wide = SparseFFN.from_linear(*rounded, method="sparse", threads=1)
+    assert ffn(x).tobytes() == wide(x).tobytes()
+    assert ffn.gate.itemsize == 2
+
+
+def test_bf16_rounding_is_torch_rounding():
+    values = np.random.default_rng(0).standard_normal(1000, np.float32)
+    values[:4] = [np.inf, -np.inf, 0, 1e-40]
+    assert narrow(values).tobytes() == (
+        torch.from_numpy(values).bfloat16().view(torch.uint16).numpy().tobytes()
+    )
+    assert np.isnan(widen(narrow(np.array([np.nan], np.float32))))[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_torch_modules_go_in_and_tensors_come_out(dtype):
+    torch.manual_seed(0)
+    gate, up = (torch.nn.Linear(70, 150, bias=False, dtype=dtype) for _ in range(2))
+    down = torch.nn.Linear(150, 70, bias=False, dtype=dtype)
+    ffn = SparseFFN.from_linear(gate, up, down, method="sparse", threads=1)
+    x = torch.randn(2, 70)
+    y = ffn(x)
+    assert isinstance(y, torch.Tensor)
+    arrays = [w.weight.detach().float().numpy() for w in (gate, up, down)]
+    close(y.numpy(), truth(x, *arrays))
+    assert ffn.gate.ctypes.data == gate.weight.data_ptr()  # not copied
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("where", ["gate", "up", "down", "x"])
+@pytest.mark.parametrize("method", METHODS)
+def test_nan_and_infinity_are_those_of_the_dense_layer(bad, where, method):
+    matrices = dict(zip(("gate", "up", "down"), weights(d=24, h=40), strict=True))
+    x = np.random.default_rng(1).standard_normal(24, np.float32)
+    if where == "x":
+        x[3] = bad
+    else:
+        matrices[where][5, 7] = bad
+    gate, up, down = (torch.from_numpy(w) for w in matrices.values())
+    value = torch.from_numpy(x)
+    dense = down @ (torch.relu(gate @ value) * (up @ value))
+    y = SparseFFN.from_linear(gate, up, down, method=method, threads=1)(value)
+    torch.testing.assert_close(y, dense, equal_nan=True, rtol=1e-4, atol=1e-3)
+
+
+def test_no_active_neuron_gives_zero_and_all_active_the_whole_layer():
+    gate, up, down = weights()
+    x = np.abs(np.random.default_rng(1).standard_normal(70, np.float32))
+    for sign in (-1, 1):
+        ffn = SparseFFN.from_linear(sign * np.abs(gate), up, down, method="sparse", threads=1)
+        close(ffn(x), truth(x, sign * np.abs(gate), up, down))
+        assert ffn.inactive == (sign < 0)
+
+
+@pytest.mark.parametrize(("d", "h", "batch"), [(0, 4, 2), (4, 0, 2), (4, 4, 0), (0, 0, 1)])
+def test_empty_dimensions_give_zeros(d, h, batch):
+    for method in ["auto", *METHODS]:
+        ffn = SparseFFN.from_linear(
+            np.ones((h, d), np.float32), np.ones((h, d), np.float32), np.ones((3, h), np.float32),
+            method=method,
+        )  # fmt: skip
+        y = ffn(np.ones((batch, d), np.float32))
+        assert y.shape == (batch, 3)
+        assert not y.any()
+
+
+def test_read_only_transposed_and_strided_arrays_work():
+    gate, up, down = weights()
+    x = np.random.default_rng(1).standard_normal(140, np.float32)[::2]
+    gate.flags.writeable = up.flags.writeable = down.flags.writeable = x.flags.writeable = False
+    odd = (np.asfortranarray(gate), np.repeat(up, 2, axis=0)[::2], np.asfortranarray(down))
+    results = [
+        SparseFFN.from_linear(*w, method="sparse", threads=1)(x) for w in ((gate, up, down), odd)
+    ]
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+def test_the_input_is_not_changed_and_results_do_not_share_memory():
+    ffn = SparseFFN.from_linear(*weights(), method="sparse", threads=1)
+    x = np.random.default_rng(1).standard_normal(70, np.float32)
+    kept = x.copy()
+    first = ffn(x)
+    copy = first.copy()
+    ffn(2 * x)
+    assert (x == kept).all()
+    assert (first == copy).all()
+
+
+def test_auto_follows_the_sparsity_it_observes():
+    layer = make_layer(64, 512, 0.9, seed=0)
+    plan = BreakEven(sparse=0.2, screened=0.7)
+    ffn = SparseFFN.from_linear(layer.gate, layer.up, layer.down, threads=1, break_even=plan)
+    assert ffn.choose() == "sparse"
+    mean = make_inputs(64, 1, seed=0)[0]
+    first = ffn(mean)
+    assert ffn.choose() == "screened"
+    assert ffn(mean).tobytes() == first.tobytes()
+    ffn(-mean)  # the gate opens
+    assert ffn.choose() == "dense"
+    ffn(mean)  # the dense method still counts, so the choice recovers
+    assert ffn.choose() == "screened"
+
+
+def test_auto_measures_its_break_even():
+    ffn = SparseFFN.from_linear(*weights(), threads=1)
+    assert 0 <= ffn.break_even.sparse <= 1
+    assert 0 <= ffn.break_even.screened <= 1
+    silu = SparseFFN.from_linear(*weights(), activation="silu", threads=1)
+    assert silu.break_even.screened > 1
+    assert silu.screen is None
+
+
+GATE, UP, DOWN = weights(d=8, h=12)
+X = np.ones(8, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: SparseFFN.from_linear(GATE, UP[:5], DOWN), r"up \(5, 8\).*allowed: gate \[h, d\]"),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN.T), r"down \(12, 8\); allowed"),
+        (lambda: SparseFFN.from_linear(GATE.astype(float), UP, DOWN), "gate has dtype float64"),
+        (lambda: SparseFFN.from_linear(GATE[0], UP, DOWN), r"gate has shape \(8,\); allowed"),
+        (lambda: SparseFFN.from_linear(GATE.tolist(), UP, DOWN), "gate is a list; allowed"),
+        (lambda: SparseFFN.from_linear(torch.nn.Linear(8, 12), UP, DOWN), "gate has a bias"),
+        (lambda: SparseFFN.from_linear(torch.empty(12, 8, device="meta"), UP, DOWN), "on meta"),
+        (lambda: SparseFFN.from_linear(torch.ones(12, 8).bfloat16(), UP, DOWN), "weights mix"),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, activation="gelu"), "activation is 'gelu'"),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, method="best"), "method is 'best'"),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, threads=0), "threads is 0"),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, threshold=-1), "threshold is -1"),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, storage="int4"), "storage is 'int4'"),
+        (
+            lambda: SparseFFN.from_linear(GATE, UP, DOWN, method="screened", activation="silu"),
+            "allowed: relu, relu2",
+        ),
+    ],
+)
+def test_bad_weights_and_options_are_one_clear_line(build, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones(7, np.float32), r"x has shape \(7,\); allowed: \[..., 8\]"),
+        (np.float32(1), "x is a float32; allowed"),
+        (np.ones(8), "x has dtype float64; allowed: float32"),
+        (torch.ones(8, dtype=torch.float64), "x has dtype torch.float64"),
+        (torch.ones(8, device="meta"), "x is on meta"),
+        (torch.ones(1, 8).to_sparse(), "layout"),
+        (torch.ones(8, requires_grad=True), "x requires a gradient"),
+        ([1.0] * 8, "x is a list"),
+    ],
+)
+def test_bad_input_is_one_clear_line(x, message):
+    ffn = SparseFFN.from_linear(GATE, UP, DOWN, method="sparse", threads=1)
+    with pytest.raises(ValueError, match=message) as caught:
+        ffn(x)
+    assert "\n" not in str(caught.value)
+
+
+def test_calls_from_several_threads_at_once_are_right():
+    from concurrent.futures import ThreadPoolExecutor
+
+    ffn = SparseFFN.from_linear(*weights(), method="sparse", threads=2)
+    inputs = np.random.default_rng(1).standard_normal((40, 70), np.float32)
+    alone = [ffn(x).tobytes() for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        assert [y.tobytes() for y in pool.map(ffn, inputs)] == alone
