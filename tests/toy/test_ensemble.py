@@ -209,3 +209,13 @@ def test_the_costliest_training_is_submitted_first_and_results_keep_their_order(
     futures = ensemble.submit_all([small(ToyConfig(name)) for name in given], Pool())
     assert submitted == ["gumbel_stoch", "learnable_stoch", "stocha", "relu"]
     assert [future.result() for future in futures] == given
+
+
+@pytest.mark.parametrize(("p", "same"), [(0.0, "relu"), (1.0, "silu")])
+def test_the_probability_given_as_an_option_is_the_one_in_force(p, same):
+    mixed = small(ToyConfig("stocha", {"p": p, "positive": "mixed"}))
+    plain = small(ToyConfig(same))
+    data = make_data(mixed)
+    assert_same_trajectory(
+        ensemble.train(mixed, data), ensemble.train(plain, data), rtol=1e-9, atol=1e-12
+    )

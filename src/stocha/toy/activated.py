@@ -21,7 +21,9 @@ class ActivatedLayers(nn.Module):
 
     def __init__(self, config: ToyConfig, runs: int | None = None) -> None:
         super().__init__()
-        self.schedule: Schedule = config.schedule or constant(config.activation)
+        self.schedule: Schedule = config.schedule or constant(
+            config.activation, p=config.options.get("p", 0.5)
+        )
         names = {phase.name for _, _, phase in self.schedule.phases(config.total_steps)}
         self.stacks = nn.ModuleDict()
         for name in sorted(names | set(config.inference)):
