@@ -333,10 +333,11 @@ table_of(speed)
 # {glue:text}`screen-top` the screened layer reaches {glue:text}`screen-ratio` of the
 # {glue:text}`screen-limit` that its bytes allow.
 #
-# The gap to the limit has three parts. Rows of the eight-bit copy are short, a quarter as long, and
-# widening their numbers takes instructions, so that they are read somewhat more slowly than float32
-# rows. Candidates and active rows are scattered: each list ends with a few rows that do not fill a
-# block. And the fixed costs of a call, small beside a dense layer, are not small beside a quarter of it.
+# The gap to the limit has three parts. Rows of the eight-bit copy are a quarter as long, and widening
+# their numbers takes instructions, so that they are read somewhat more slowly than float32 rows; eight
+# rows that lie side by side even share pages, which is why the kernel takes rows 8 KB apart together.
+# Candidates and active rows are scattered: each list ends with a block that is not full. And the fixed
+# costs of a call, small beside a dense layer, are not small beside a quarter of it.
 #
 # ## Recorded on the reference machine
 

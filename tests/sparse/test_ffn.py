@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocha.sparse import BreakEven, SparseFFN
+from stocha.sparse import BreakEven, SparseFFN, kernels
 from stocha.sparse.storage import narrow, widen
 from stocha.sparse.workload import make_inputs, make_layer
 
@@ -282,3 +282,17 @@ def test_calls_from_several_threads_at_once_are_right():
     alone = [ffn(x).tobytes() for x in inputs]
     with ThreadPoolExecutor(4) as pool:
         assert [y.tobytes() for y in pool.map(ffn, inputs)] == alone
+
+
+@pytest.mark.parametrize("neurons", [1, 31, 32, 100, 8192])
+@pytest.mark.parametrize("row_bytes", [1, 100, 2048, 8192, 50000])
+def test_spread_rows_lists_every_row_of_a_section_once(neurons, row_bytes):
+    listed = []
+    for section in range(kernels.SECTIONS):
+        rows = np.full(neurons // kernels.SECTIONS + 1, -1)
+        count = kernels.spread_rows(rows, section, neurons, row_bytes)
+        listed += rows[:count].tolist()
+        plain = np.empty_like(rows)
+        assert kernels.section_rows(plain, section, neurons) == count
+        assert sorted(rows[:count]) == plain[:count].tolist()
+    assert sorted(listed) == list(range(neurons))

