@@ -52,6 +52,7 @@ scales = {
 
 # %% tags=["hide-input"]
 import math
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -151,6 +152,7 @@ def dense_methods(matrix):
 
 
 def csr_of_torch(matrix):
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
     stored = torch.sparse_csr_tensor(
         *(torch.from_numpy(part) for part in scipy_parts(matrix)), matrix.shape,
         check_invariants=False,
@@ -338,7 +340,7 @@ def draw(table):
 
 
 # %% mystnb={"figure": {"name": "fig-matvec-speed", "caption": "Speed-up over the fastest dense product as zeros increase, on this machine: median of all rounds, quartiles shaded. The thin line is what the number of bytes allows."}, "image": {"alt": "Three panels. With zero weights the CSR and CSC methods pass a ratio of one only well above half zeros; with zero inputs or unwanted outputs the skipping kernels are above one from the first zeros on and follow the predicted curve."}}
-draw(speed)
+figure = draw(speed)
 # %% tags=["remove-input"]
 run.figure_data("speed")
 
@@ -404,7 +406,7 @@ run.glue("matvec-gather", ratio_of("outputs", "gather + BLAS"), "{:.1f}×")
 # %% mystnb={"figure": {"name": "fig-matvec-recorded", "caption": "The same as {numref}`fig-matvec-speed`, recorded at full scale on the reference machine."}, "image": {"alt": "The three panels of the previous figure with the recorded measurement."}} tags=["hide-input"]
 recorded = results_root() / "31_sparse_matvec" / "speed.csv"
 if recorded.is_file():
-    draw(pd.read_csv(recorded))
+    figure = draw(pd.read_csv(recorded))
 else:
     print("Nothing has been recorded yet.")
 

@@ -324,7 +324,7 @@ def draw(table):
 
 
 # %% mystnb={"figure": {"name": "fig-ffn-speed", "caption": "Speed-up of one gated layer over the fastest dense way to compute it, on this machine: medians, quartiles shaded. Black: what the number of bytes allows."}, "image": {"alt": "Speed-up against sparsity. The sparse kernel follows its limit closely up to about two and a third at ninety percent; the screened kernel starts below one, crosses the sparse kernel at medium sparsity and passes three at ninety percent; library methods stay well below."}}
-draw(main)
+figure = draw(main)
 # %% tags=["remove-input"]
 run.figure_data("ffn_speed", "limits")
 
@@ -513,7 +513,7 @@ else:
 
 # %% mystnb={"figure": {"name": "fig-ffn-recorded", "caption": "The same as {numref}`fig-ffn-speed`, recorded at full scale on the reference machine, with one and two threads."}, "image": {"alt": "Speed-up against sparsity on the reference machine, one panel for each number of threads."}} tags=["hide-input"]
 if recorded is not None:
-    draw(recorded[(recorded["d"] == 2048) & (recorded["h"] == 8192)])
+    figure = draw(recorded[(recorded["d"] == 2048) & (recorded["h"] == 8192)])
 
 # %% tags=["hide-input"]
 if recorded is not None:

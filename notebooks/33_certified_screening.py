@@ -155,7 +155,7 @@ for name, (_, colour) in groups.items():
     ax.bar(edges[:-1], counted[name], 0.1, bottom, align="edge", color=colour, label=name)
     bottom += counted[name]
 ax.set(xlabel="pre-activation / standard deviation", ylabel="cases")
-ax.legend()
+_ = ax.legend()
 # %% tags=["remove-input"]
 run.figure_data("margin")
 
@@ -214,7 +214,7 @@ axes[0].set(xlabel="fraction of inactive neurons", ylabel="candidates")
 axes[1].set(xlabel="fraction of inactive neurons", ylabel="limit of the speed-up")
 axes[0].legend()
 axes[1].legend()
-run.table("limits", pd.DataFrame(limit_rows))
+_ = run.table("limits", pd.DataFrame(limit_rows))
 # %% tags=["remove-input"]
 run.figure_data("candidates", "limits")
 

@@ -10,6 +10,7 @@ import functools
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,9 @@ def _active_row(opened: torch.Tensor) -> torch.Tensor:
 
 
 def _sampled(layer: Layer, threads: int) -> Forward:
+    with warnings.catch_warnings():  # torch says once in a process that CSR is in beta
+        warnings.simplefilter("ignore")
+        _active_row(torch.ones(1))
     gate, up, rows = (torch.from_numpy(w) for w in (layer.gate, layer.up, layer.down_rows))
 
     def forward(x: Floats) -> Floats:
