@@ -489,7 +489,8 @@ run.table(
 run.glue("ffn-break-even", chooser.break_even.sparse, "{:.0%}")
 run.glue("ffn-break-even-screened", chooser.break_even.screened, "{:.0%}")
 del rotation, layer, chooser
-gc.collect()
+_ = gc.collect()
+
 # %% [markdown]
 # Here skipping pays from {glue:text}`ffn-break-even` inactive neurons on, and screening the gate in
 # int8 from {glue:text}`ffn-break-even-screened` on.
