@@ -139,7 +139,7 @@ run.glue("screen-extra", screen.nbytes / (3 * layer.gate.nbytes), "{:.1%}")
 # most. The copy adds {glue:text}`screen-extra` to the layer's memory.
 
 # %% mystnb={"figure": {"name": "fig-screen-margin", "caption": "Pre-activations of a layer that is 90 % sparse, in units of their standard deviation, and what the screen makes of them: certified inactive, candidates that turn out inactive, and active."}, "image": {"alt": "A Gaussian histogram centred left of zero. Most of its left part is certified; a band left of zero are candidates; the part right of zero is active."}} tags=["hide-input"]
-unit = (exact / exact.std(axis=0)[None] if samples > 30 else exact / exact.std()).ravel()
+unit = (exact / exact.std()).ravel()
 flags = certified.ravel()
 groups = {
     "certified inactive": (unit[flags], "#56b4e9"),
