@@ -92,17 +92,19 @@ dead.style.format("{:.2f}")
 # %% [markdown]
 # ## Sparsity
 #
-# T2, T3 and T4 say how many activations of the first layer are tiny. Over the widths:
+# T2, T3 and T4 say how many activations of the first layer are tiny. Over the widths, without the dead,
+# whose layers are silent whatever their activation:
 
-# %% mystnb={"figure": {"name": "fig-width-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the width."}, "image": {"alt": "Sparsity against width for five activations: ReLU highest, StochA about half of it, Gumbel lower, SiLU and the learnable mixture near zero."}}
-figures.sweep(points, "sparsity", "width", run="network", log=True)
+# %% mystnb={"figure": {"name": "fig-width-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the width; living networks."}, "image": {"alt": "Sparsity against width for five activations: ReLU highest, StochA about half of it, Gumbel lower, SiLU and the learnable mixture near zero."}}
+living = points[~points["dead"]]
+figures.sweep(living, "sparsity", "width", run="network", log=True)
 plt.show()
 
 # %%
 run.figure_data("points")
 
 # %% tags=["remove-cell"]
-sparsity = points.groupby(["activation", "width"])["sparsity"].mean().unstack()
+sparsity = living.groupby(["activation", "width"])["sparsity"].mean().unstack()
 for name in ("relu", "stocha", "learnable_stoch"):
     run.glue(f"width-sparsity-{name}-least", sparsity.loc[name].min(), "{:.3f}")
     run.glue(f"width-sparsity-{name}-most", sparsity.loc[name].max(), "{:.3f}")
@@ -121,7 +123,7 @@ for name in ("relu", "stocha", "learnable_stoch"):
 # 4, T8 a strong preference for ReLU at width 16.
 
 # %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA."}}
-gated = points.dropna(subset=["alpha"])
+gated = living.dropna(subset=["alpha"])
 figures.sweep(gated, "alpha", "width", run="network", log=True)
 plt.axhline(0.5, color="0.6", linewidth=0.8)
 plt.show()

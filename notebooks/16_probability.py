@@ -46,28 +46,32 @@ recorded = results_root() / "toy_p"
 points = run.table("points", pd.read_csv(recorded / "points.csv"))
 about = json.loads((recorded / "provenance.json").read_text())
 
+living = points[~points["dead"]]
+run.glue("p-dead", int(points["dead"].sum()))
 networks = points.groupby(["p", "positive"])["network"].nunique()
 run.glue("p-points", about["finished"])
 run.glue("p-networks", int(networks.min()))
 
 # %% [markdown]
-# {glue:text}`p-points` executions, {glue:text}`p-networks` networks for each $p$ and reading;
-# networks of the same number start from the same seed and see the same batches.
+# {glue:text}`p-points` executions, {glue:text}`p-networks` networks for each $p$ and reading; networks of
+# the same number start from the same seed and see the same batches. {glue:text}`p-dead` networks died
+# ([Toy classification](11_toy_classification.py) says what that means); a dead one is silent
+# whatever $p$ is, so the first figure shows the living.
 
-# %% mystnb={"figure": {"name": "fig-p-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the probability of SiLU, for the three readings of x at or above 0."}, "image": {"alt": "Sparsity falls in a nearly straight line from about one half at p = 0 to about zero at p = 1, alike for the three readings."}}
-figures.sweep(points, "sparsity", "p", hue="positive", run="network")
+# %% mystnb={"figure": {"name": "fig-p-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the probability of SiLU, for the three readings of x at or above 0; living networks."}, "image": {"alt": "Sparsity falls in a nearly straight line from about one half at p = 0 to about zero at p = 1, alike for the three readings."}}
+figures.sweep(living, "sparsity", "p", hue="positive", run="network")
 plt.show()
 
 # %%
 run.figure_data("points")
 
 # %% tags=["remove-cell"]
-at_half = points[points["p"] == 0.5]
+at_half = living[living["p"] == 0.5]
 run.glue("p-sparsity-half", at_half["sparsity"].mean(), "{:.3f}")
-line = (1 - points["p"]) * points.loc[points["p"] == 0, "sparsity"].mean()
+line = (1 - living["p"]) * living.loc[living["p"] == 0, "sparsity"].mean()
 run.glue(
     "p-line-error",
-    float((points["sparsity"] - line).groupby(points["p"]).mean().abs().max()),
+    float((living["sparsity"] - line).groupby(living["p"]).mean().abs().max()),
     "{:.3f}",
 )
 
