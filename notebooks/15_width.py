@@ -87,7 +87,7 @@ run.glue("width-range-32", range_in_sd.loc[32], "{:.1f}")
 # %%
 dead = points.groupby(["width", "activation"])["dead"].mean().unstack()
 run.table("dead", dead.reset_index())
-dead.style.format("{:.2f}")
+dead.round(2)
 
 # %% [markdown]
 # ## Sparsity

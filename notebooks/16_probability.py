@@ -77,8 +77,8 @@ run.glue(
 
 # %% [markdown]
 # An activation is exactly zero when $x < 0$ and the draw says ReLU. Were half of the inputs
-# negative whatever $p$ is, the sparsity would be the straight line $(1-p)$ times its value at $p
-# = 0$; the means stay within {glue:text}`p-line-error` of that line. At $p = 0.5$ the fraction is
+# negative whatever $p$ is, the sparsity would be the straight line $(1-p)$ times its value at
+# $p = 0$; the means stay within {glue:text}`p-line-error` of that line. At $p = 0.5$ the fraction is
 # {glue:text}`p-sparsity-half`: T3 is not a property of training but of a fair coin on a symmetric
 # input.
 
@@ -112,7 +112,7 @@ for reading in ("identity", "silu"):
             }
         )
 readings = run.table("readings", pd.DataFrame(rows))
-readings.style.format(precision=4)
+readings.round(4)
 
 # %% tags=["remove-cell"]
 resolved = (readings["low"] > 0) | (readings["high"] < 0)
