@@ -71,7 +71,7 @@ curves = run.table("curves", history.curves().assign(activation=activation))
 figures.runs_over_epochs(curves, "val_loss")
 plt.show()
 
-# %%
+# %% tags=["remove-input"]
 run.figure_data("curves")
 
 # %% [markdown]

@@ -60,7 +60,7 @@ run.glue("width-networks", int(networks.min()))
 figures.sweep(points, "val_loss", "width", run="network", log=True)
 plt.show()
 
-# %%
+# %% tags=["remove-input"]
 run.figure_data("points")
 
 # %% tags=["remove-cell"]
@@ -98,9 +98,10 @@ dead.round(2)
 # %% mystnb={"figure": {"name": "fig-width-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the width; living networks."}, "image": {"alt": "Sparsity against width for five activations: ReLU highest, StochA about half of it, Gumbel lower, SiLU and the learnable mixture near zero."}}
 living = points[~points["dead"]]
 figures.sweep(living, "sparsity", "width", run="network", log=True)
+plt.ylim(-0.02, 0.8)
 plt.show()
 
-# %%
+# %% tags=["remove-input"]
 run.figure_data("points")
 
 # %% tags=["remove-cell"]
@@ -128,5 +129,5 @@ figures.sweep(gated, "alpha", "width", run="network", log=True)
 plt.axhline(0.5, color="0.6", linewidth=0.8)
 plt.show()
 
-# %%
+# %% tags=["remove-input"]
 run.figure_data("points")

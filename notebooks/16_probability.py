@@ -62,7 +62,7 @@ run.glue("p-networks", int(networks.min()))
 figures.sweep(living, "sparsity", "p", hue="positive", run="network")
 plt.show()
 
-# %%
+# %% tags=["remove-input"]
 run.figure_data("points")
 
 # %% tags=["remove-cell"]
@@ -86,7 +86,7 @@ run.glue(
 figures.sweep(points, "val_loss", "p", hue="positive", run="network")
 plt.show()
 
-# %%
+# %% tags=["remove-input"]
 run.figure_data("points")
 
 # %% [markdown]
