@@ -7,7 +7,7 @@ document's name (or, for data sets, its position), so two machines with the same
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,7 +176,7 @@ class HuggingFaceText:
 
     def documents(self) -> Iterator[Document]:
         try:
-            from datasets import load_dataset
+            load_dataset = import_module("datasets").load_dataset
         except ImportError as missing:
             raise ValueError(
                 "corpus='datasets': needs the extra lm: pip install 'stocha[lm]'"

@@ -5,7 +5,7 @@ blocks that stay in a core's cache. Plain PyTorch formulations of the same are i
 holds the two together. Chapter *Performance* shows what each of them paid.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +23,52 @@ def _padded(rows: int, columns: int) -> Tensor:
     return torch.empty(rows, columns + PADDING)[:, :columns]
 
 
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Return weight·x/√(mean(x²) + eps), the mean over the last dimension."""
+    return cast(Tensor, RMSNorm.apply(x, weight, eps))  # type: ignore[no-untyped-call]
+
+
+def attention(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int) -> Tensor:
+    """Return causal attention with RoPE [batch, length, width] of stacked queries, keys, values.
+
+    Parameters: `qkv` [batch, length, (heads + 2·kv_heads)·head_width]; `cos`, `sin` [length,
+    head_width/2].
+    """
+    return cast(
+        Tensor,
+        Attention.apply(qkv, cos, sin, heads, kv_heads),  # type: ignore[no-untyped-call]
+    )
+
+
+def gated_ffn(x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor | None) -> Tensor:
+    """Return (act(x·Gᵀ) ⊙ x·Uᵀ)·Dᵀ [rows, width].
+
+    Parameters: `x` [rows, width]; `gate_up` [2·ffn, width]; `down` [width, ffn]; `kind` "relu",
+    "silu", or "mixed", which takes SiLU where `draw` [rows, ffn], float 0 or 1, is 1 and ReLU
+    elsewhere (or, with fractions, their weighted mean).
+    """
+    return cast(
+        Tensor,
+        GatedFFN.apply(x, gate_up, down, kind, draw),  # type: ignore[no-untyped-call]
+    )
+
+
+def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Return the summed cross-entropy in nats of the logits x·Eᵀ, which are not kept.
+
+    Parameters: `x` [rows, width]; `weight` [vocabulary, width]; `targets` [rows].
+    """
+    return cast(Tensor, HeadLoss.apply(x, weight, targets))  # type: ignore[no-untyped-call]
+
+
 class RMSNorm(torch.autograd.Function):
-    """y = w·x/√(mean(x²) + ε) over the last dimension."""
+    """`rms_norm`, which keeps the normalised x instead of recomputing it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = x * scale
+        unit: Tensor = x * scale
         ctx.save_for_backward(unit, weight, scale)
         return unit * weight
 
@@ -47,7 +85,7 @@ class RMSNorm(torch.autograd.Function):
 
 
 class Attention(torch.autograd.Function):
-    """Causal grouped-query attention with RoPE, from stacked queries, keys and values.
+    """`attention`, as batched products of blocks.
 
     The query heads of one key-value head are stacked as rows of one matrix, so nothing is repeated;
     a block of `ROWS` positions multiplies only the keys up to its end.
@@ -128,12 +166,7 @@ def _future(rows: int) -> Tensor:
 
 
 class GatedFFN(torch.autograd.Function):
-    """y = (act(x·Gᵀ) ⊙ x·Uᵀ)·Dᵀ for ReLU, SiLU, and the element-wise choice between them.
-
-    Parameters: `x` [rows, width]; `gate_up` [2·ffn, width]; `down` [width, ffn]; `kind` "relu",
-    "silu", or "mixed", which takes SiLU where `draw` [rows, ffn], float 0 or 1, is 1 and ReLU
-    elsewhere (or, with fractions, their weighted mean).
-    """
+    """`gated_ffn` for ReLU, SiLU, and the element-wise choice between them."""
 
     @staticmethod
     def forward(
@@ -171,11 +204,7 @@ class GatedFFN(torch.autograd.Function):
 
 
 class HeadLoss(torch.autograd.Function):
-    """Σ cross-entropy of the logits x·Eᵀ in nats, without keeping the logits.
-
-    Both gradients are made in the forward pass, while the probabilities are at hand.
-    Parameters: `x` [rows, width]; `weight` [vocabulary, width]; `targets` [rows]. Returns a scalar.
-    """
+    """`head_loss`, whose forward pass also makes both gradients from the probabilities."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The decoder: pre-norm, grouped-query attention with RoPE, gated feed-forward, any activation."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,8 @@ from stocha.activations import Activation, Deterministic, StochA, make, relu, si
 from stocha.lm import fused
 from stocha.lm.config import ModelConfig
 from stocha.randomness import Generators, bernoulli, generator
+
+_FUSED: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "silu": silu}
 
 LayerNoise = Callable[[int], Generators]
 """Layer → the generators of its activation, one per sequence of the batch."""
@@ -43,7 +46,8 @@ class Attention(nn.Module):
         heads, kv_heads = self.config.heads, self.config.kv_heads
         qkv = self.qkv(x)
         if fast and cache is None:
-            return self.out(fused.Attention.apply(qkv, cos, sin, heads, kv_heads))
+            y = fused.attention(qkv, cos, sin, heads, kv_heads)
+            return F.linear(y, self.out.weight)
         batch, length, _ = qkv.shape
         q, k, v = (
             qkv.view(batch, length, -1, self.config.head_width)
@@ -60,7 +64,7 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=heads != kv_heads
         )
-        return self.out(y.transpose(1, 2).reshape(batch, length, -1))
+        return F.linear(y.transpose(1, 2).reshape(batch, length, -1), self.out.weight)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -88,19 +92,19 @@ class FeedForward(nn.Module):
             kind, draw = self._fused_kind(x, noise)
             if kind is not None:
                 flat = x.view(-1, x.shape[-1])
-                y = fused.GatedFFN.apply(flat, self.gate_up.weight, self.down.weight, kind, draw)
+                y = fused.gated_ffn(flat, self.gate_up.weight, self.down.weight, kind, draw)
                 return y.view(x.shape)
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         hidden = self.activation(gate, noise)
         if self.probe is not None:
             self.probe(hidden)
-        return self.down(hidden * up)
+        return F.linear(hidden * up, self.down.weight)
 
     def _fused_kind(self, x: Tensor, noise: Generators | None) -> tuple[str | None, Tensor | None]:
         """Return how `fused.GatedFFN` computes the activation in force, or None if it cannot."""
         act = self.activation
         if isinstance(act, Deterministic):
-            return {relu: "relu", silu: "silu"}.get(act.function), None
+            return next((k for k, f in _FUSED.items() if f is act.function), None), None
         if not isinstance(act, StochA):
             return None, None
         if act.mode in ("relu", "silu"):
@@ -125,7 +129,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, fast: bool) -> Tensor:
         if fast:
-            return fused.RMSNorm.apply(x, self.weight, self.eps)
+            return fused.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
@@ -148,7 +152,8 @@ class Block(nn.Module):
         fast: bool,
     ) -> Tensor:
         x = x + self.attention(self.attention_norm(x, fast), cos, sin, cache, layer, fast)
-        return x + self.ffn(self.ffn_norm(x, fast), noise, fast)
+        out: Tensor = x + self.ffn(self.ffn_norm(x, fast), noise, fast)
+        return out
 
 
 class Decoder(nn.Module):
@@ -176,6 +181,8 @@ class Decoder(nn.Module):
             torch.arange(config.context, dtype=torch.float32),
             config.rope_base ** (-torch.arange(0, config.head_width, 2) / config.head_width),
         )
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", angle.cos(), persistent=False)
         self.register_buffer("sin", angle.sin(), persistent=False)
         self._initialise(seed)
@@ -190,13 +197,18 @@ class Decoder(nn.Module):
                 parameter.normal_(0, std, generator=source)
 
     @property
+    def layers(self) -> list[Block]:
+        """The blocks, from the embedding up."""
+        return cast(list[Block], list(self.blocks))
+
+    @property
     def activation(self) -> Activation:
         """The activation in force in every layer."""
-        return self.blocks[0].ffn.activation
+        return self.layers[0].ffn.activation
 
     @activation.setter
     def activation(self, activation: Activation) -> None:
-        for block in self.blocks:
+        for block in self.layers:
             block.ffn.activation = activation
         activation.train(self.training)
 
@@ -217,22 +229,23 @@ class Decoder(nn.Module):
         cos, sin = self.cos[start:end], self.sin[start:end]
         fast = self.fast and self.embedding.weight.dtype == torch.float32
         x = self.embedding(ids)
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self.layers):
             drawn = noise(layer) if noise is not None and self.activation.stochastic else None
             x = block(x, cos, sin, drawn, cache, layer, fast)
         if cache is not None:
             cache.length = end
-        return self.norm(x, fast)
+        out: Tensor = self.norm(x, fast)
+        return out
 
     def forward(
         self, ids: Tensor, noise: LayerNoise | None = None, cache: KVCache | None = None
     ) -> Tensor:
         """Return the logits [batch, length, vocabulary]; parameters as in `hidden`."""
-        return self.head(self.hidden(ids, noise, cache))
+        return F.linear(self.hidden(ids, noise, cache), self.head.weight)
 
     def loss(self, ids: Tensor, targets: Tensor, noise: LayerNoise | None = None) -> Tensor:
         """Return the summed cross-entropy in nats of `targets` [batch, length]."""
         x = self.hidden(ids, noise)
         if not self.fast:
             return F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten(), reduction="sum")
-        return fused.HeadLoss.apply(x.flatten(0, 1), self.head.weight, targets.flatten())
+        return fused.head_loss(x.flatten(0, 1), self.head.weight, targets.flatten())

@@ -16,8 +16,8 @@ SAMPLE = 4_000_000
 def train(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     """Return a byte-level BPE of `vocabulary` tokens: `END`, the 256 bytes, then merges.
 
-    A pure function of the texts; of more than `SAMPLE` characters, every k-th text is used. Raises ValueError for a vocabulary without room for
-    the bytes, or larger than the texts can fill.
+    A pure function of the texts; of more than `SAMPLE` characters, every k-th text is used.
+    Raises ValueError for a vocabulary without room for the bytes, or larger than the texts fill.
     """
     if not 257 <= vocabulary <= 65_536:
         raise ValueError(f"vocabulary={vocabulary}: allowed is 257 to 65536 (16-bit token ids)")
@@ -45,6 +45,5 @@ def byte_lengths(tokenizer: Tokenizer) -> NDArray[np.int64]:
     The byte-level alphabet writes one character a byte.
     """
     size = tokenizer.get_vocab_size()
-    lengths = [len(tokenizer.id_to_token(token)) for token in range(size)]
-    lengths[tokenizer.token_to_id(END)] = 0
-    return np.array(lengths)
+    names = [str(tokenizer.id_to_token(token)) for token in range(size)]
+    return np.array([0 if name == END else len(name) for name in names])

@@ -68,7 +68,7 @@ def tokenise(
 def load(folder: Path) -> Tokens:
     """Return the tokenised corpus in `folder`."""
     record = json.loads((folder / "manifest.json").read_text())
-    splits = {
+    splits: dict[str, NDArray[np.uint16]] = {
         split: np.memmap(folder / f"{split}.bin", dtype=np.uint16, mode="r")
         for split in SPLITS
         if record["tokens"][split]

@@ -213,7 +213,7 @@ class Run:
             rows = range(start, start + self.config.micro_batch)
             ids, targets = self.batches.at(step, rows)
             part = self.model.loss(ids, targets, noise(self.config.seed, step, rows)) / tokens
-            part.backward()
+            torch.autograd.backward(part)
             loss += part.detach()
         if self.ranks > 1:
             self._reduce(loss)
