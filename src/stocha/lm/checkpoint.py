@@ -47,6 +47,11 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint={path}: truncated or not a checkpoint; delete it") from error
 
 
+def folder() -> Path:
+    """Return where corpora and checkpoints are kept: $STOCHA_CACHE, or ~/.cache/stocha."""
+    return Path(os.environ.get("STOCHA_CACHE") or Path.home() / ".cache" / "stocha")
+
+
 class Store:
     """Checkpoints named by what was computed, so that runs with a common beginning share it.
 

@@ -108,7 +108,7 @@ class TrainConfig:
 
     tokens: int = 6_000_000
     batch: int = 16
-    micro_batch: int = 2
+    micro_batch: int = 8
     lr: float = 3e-3
     floor: float = 0.01
     schedule: str = "cosine"

@@ -78,12 +78,26 @@ def _names(config: ModelConfig) -> Iterator[tuple[str, tuple[str, ...], tuple[in
         yield f"{ours}.ffn.down.weight", (f"{mlp}.down_proj.weight",), (config.width,)
 
 
+def _paired(weight: Tensor, width: int) -> Tensor:
+    """Reorder a head's rows from Llama's pairs (i, i + width/2) to ours, (2i, 2i + 1)."""
+    heads = weight.view(-1, 2, width // 2, weight.shape[-1])
+    return heads.transpose(1, 2).reshape(weight.shape)
+
+
+def _halved(weight: Tensor, width: int) -> Tensor:
+    """Undo `_paired`."""
+    heads = weight.view(-1, width // 2, 2, weight.shape[-1])
+    return heads.transpose(1, 2).reshape(weight.shape)
+
+
 def to_llama(model: Decoder) -> dict[str, Tensor]:
     """Return the weights under the names and shapes of `LlamaForCausalLM`."""
     weights = model.state_dict()
     out: dict[str, Tensor] = {}
     for ours, theirs, heights in _names(model.config):
-        out |= zip(theirs, (part.clone() for part in weights[ours].split(heights)), strict=True)
+        for name, part in zip(theirs, weights[ours].split(heights), strict=True):
+            turned = name.endswith(("q_proj.weight", "k_proj.weight"))
+            out[name] = _halved(part, model.config.head_width) if turned else part.clone()
     if model.config.tied:
         out["lm_head.weight"] = out["model.embed_tokens.weight"]
     return out
@@ -105,7 +119,13 @@ def from_llama(
                 found = tuple(weights[name].shape) if name in weights else None
                 if found != shape:
                     raise ValueError(f"{name}: has shape {found}, the model needs {shape}")
-            state[ours].copy_(torch.cat([weights[name].float() for name in theirs]))
+            parts = [
+                _paired(weights[name].float(), config.head_width)
+                if name.endswith(("q_proj.weight", "k_proj.weight"))
+                else weights[name].float()
+                for name in theirs
+            ]
+            state[ours].copy_(torch.cat(parts))
     return model
 
 

@@ -41,12 +41,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.width, config.width, bias=False)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache | None, layer: int, fast: bool
+        self, x: Tensor, turn: Tensor, cache: KVCache | None, layer: int, fast: bool
     ) -> Tensor:
         heads, kv_heads = self.config.heads, self.config.kv_heads
         qkv = self.qkv(x)
         if fast and cache is None:
-            y = fused.attention(qkv, cos, sin, heads, kv_heads)
+            y = fused.attention(qkv, turn, heads, kv_heads)
             return F.linear(y, self.out.weight)
         batch, length, _ = qkv.shape
         q, k, v = (
@@ -54,7 +54,7 @@ class Attention(nn.Module):
             .transpose(1, 2)
             .split([heads, kv_heads, kv_heads], dim=1)
         )
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k = rotate(q, turn), rotate(k, turn)
         mask = None
         if cache is not None:
             start, end = cache.length, cache.length + length
@@ -67,10 +67,13 @@ class Attention(nn.Module):
         return F.linear(y.transpose(1, 2).reshape(batch, length, -1), self.out.weight)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply RoPE to x [batch, heads, length, head_width], pairing i with i + head_width/2."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Apply RoPE to x [batch, heads, length, head_width], pairing 2i with 2i + 1.
+
+    `turn` [length, head_width/2] is the complex rotation of each position and pair.
+    """
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turn).flatten(-2)
 
 
 class FeedForward(nn.Module):
@@ -144,14 +147,13 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
+        turn: Tensor,
         noise: Generators | None,
         cache: KVCache | None,
         layer: int,
         fast: bool,
     ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x, fast), cos, sin, cache, layer, fast)
+        x = x + self.attention(self.attention_norm(x, fast), turn, cache, layer, fast)
         out: Tensor = x + self.ffn(self.ffn_norm(x, fast), noise, fast)
         return out
 
@@ -181,10 +183,8 @@ class Decoder(nn.Module):
             torch.arange(config.context, dtype=torch.float32),
             config.rope_base ** (-torch.arange(0, config.head_width, 2) / config.head_width),
         )
-        self.cos: Tensor
-        self.sin: Tensor
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        self.turn: Tensor
+        self.register_buffer("turn", torch.polar(torch.ones_like(angle), angle), persistent=False)
         self._initialise(seed)
 
     @torch.no_grad()
@@ -226,12 +226,12 @@ class Decoder(nn.Module):
             raise ValueError(f"length={end}: the context is {self.config.context} tokens")
         if self.activation.stochastic and noise is None:
             raise ValueError("noise=None: the activation in force draws and needs generators")
-        cos, sin = self.cos[start:end], self.sin[start:end]
+        turn = self.turn[start:end]
         fast = self.fast and self.embedding.weight.dtype == torch.float32
         x = self.embedding(ids)
         for layer, block in enumerate(self.layers):
             drawn = noise(layer) if noise is not None and self.activation.stochastic else None
-            x = block(x, cos, sin, drawn, cache, layer, fast)
+            x = block(x, turn, drawn, cache, layer, fast)
         if cache is not None:
             cache.length = end
         out: Tensor = self.norm(x, fast)

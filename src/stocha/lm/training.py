@@ -93,7 +93,7 @@ class Run:
         store: where checkpoints are kept and shared.
         boundaries: steps whose checkpoints are kept for other runs (a trunk's switch steps).
         watch: called as watch(model, step) before the update of every step in `watch_steps`, with
-            the step's activation in force; its rows go to the record.
+            the step's activation in force and its gradients filled; its rows go to the record.
         progress: called with (steps done, steps in all).
         save_every: seconds between checkpoints inside a segment.
 
@@ -187,11 +187,10 @@ class Run:
         activation = self._activation(self.step)
         if repr(activation) != repr(self.model.activation):
             self.model.activation = activation
+        loss = self.gradients(self.step)
         if self.watch is not None and self.step in self.watch_steps:
             rows = self.watch(self.model, self.step)
             self.record.watched += [{"step": self.step, **row} for row in rows]
-            self.model.train()
-        loss = self.gradients(self.step)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
         self._check(loss, norm)
         rate = self.config.lr * multiplier(self.step, self.total, self.config)
