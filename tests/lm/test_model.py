@@ -204,6 +204,6 @@ def test_misuse_is_one_clear_line() -> None:
     model = Decoder(config(), StochA(0.5))
     with pytest.raises(ValueError, match="noise=None"):
         model(ids())
-    model.activation = make("silu")
+    model.use(make("silu"))
     with pytest.raises(ValueError, match="context is 160"):
         model(ids(length=161))

@@ -51,13 +51,13 @@ def using(model: Decoder, activation: Activation | None) -> Iterator[None]:
     """Put `model` in evaluation mode with `activation` (None: its own), and restore it after."""
     before, training = model.activation, model.training
     model.eval()
-    model.activation = activation if activation is not None else before
+    model.use(activation if activation is not None else before)
     try:
         with torch.no_grad():
             yield
     finally:
         model.train(training)
-        model.activation = before
+        model.use(before)
 
 
 def fixed_noise(first_row: int, rows: int) -> LayerNoise:

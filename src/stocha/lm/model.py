@@ -206,8 +206,8 @@ class Decoder(nn.Module):
         """The activation in force in every layer."""
         return self.layers[0].ffn.activation
 
-    @activation.setter
-    def activation(self, activation: Activation) -> None:
+    def use(self, activation: Activation) -> None:
+        """Put `activation` in force in every layer, in the model's train or eval mode."""
         for block in self.layers:
             block.ffn.activation = activation
         activation.train(self.training)

@@ -186,7 +186,7 @@ class Run:
         self.model.train()
         activation = self._activation(self.step)
         if repr(activation) != repr(self.model.activation):
-            self.model.activation = activation
+            self.model.use(activation)
         loss = self.gradients(self.step)
         if self.watch is not None and self.step in self.watch_steps:
             rows = self.watch(self.model, self.step)
@@ -267,7 +267,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.record = Record(**state["record"])
         if self.step < self.total:
-            self.model.activation = self._activation(self.step)
+            self.model.use(self._activation(self.step))
         return True
 
 
