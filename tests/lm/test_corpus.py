@@ -19,7 +19,9 @@ from stocha.lm.corpus import (
 )
 from stocha.lm.tokens import Tokens, tokenise
 
-SMALL = PythonPackages(("matplotlib", "numpy"), max_bytes=1_500_000, max_held_out=200_000)
+SMALL = PythonPackages(
+    ("numpy", "seaborn"), max_bytes=700_000, max_held_out=150_000, validation=0.1
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,9 @@ def test_packages_leave_out_tests_and_what_a_build_writes(packages) -> None:
 
 
 def test_a_smaller_corpus_is_a_subset_and_splits_alike(packages) -> None:
-    small = PythonPackages(("matplotlib", "numpy"), max_bytes=500_000, max_held_out=100_000)
+    small = PythonPackages(
+        ("numpy", "seaborn"), max_bytes=300_000, max_held_out=80_000, validation=0.1
+    )
     every = {document.name: document.split for document in packages}
     some = {document.name: document.split for document in small.documents()}
     assert len(some) < len(every)

@@ -7,7 +7,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from stocha.activations import StochA, make
 from stocha.lm.config import ModelConfig
-from stocha.lm.convert import from_llama, from_llama_config, load_llama, to_llama
+from stocha.lm.convert import (
+    from_llama,
+    from_llama_config,
+    load_half,
+    load_llama,
+    save_half,
+    to_llama,
+)
 from stocha.lm.model import Decoder, KVCache
 from stocha.randomness import generator
 
@@ -88,6 +95,19 @@ def test_a_checkpoint_on_disk_is_loaded_with_another_activation(tmp_path) -> Non
     reference.load_state_dict(peer.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(model(ids()), reference(ids()).logits, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_half_precision_model_survives_the_disk(tmp_path, tied: bool) -> None:
+    model = Decoder(config(tied=tied), "relu", seed=3)
+    save_half(tmp_path / "model.pt", model)
+    size = (tmp_path / "model.pt").stat().st_size
+    assert size < 2 * model.config.parameters + 20_000
+    back = load_half(tmp_path / "model.pt", "silu")
+    assert back.config == model.config
+    assert "silu" in str(back.activation)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight.half().float(), back.state_dict()[name]), name
 
 
 def test_unsupported_llamas_are_refused() -> None:

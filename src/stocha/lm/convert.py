@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stocha.activations import Activation
+from stocha.lm import checkpoint
 from stocha.lm.config import ModelConfig
 from stocha.lm.model import Decoder
 
@@ -146,3 +148,22 @@ def load_llama(
     for file in files:
         weights |= load_file(file)
     return from_llama(weights, config, activation)
+
+
+def save_half(path: Path, model: Decoder) -> None:
+    """Write `model` in half precision with its shape: two bytes a parameter, atomically."""
+    weights = {name: weight.half() for name, weight in model.state_dict().items()}
+    if model.config.tied:
+        del weights["head.weight"]
+    checkpoint.save(path, {"config": asdict(model.config), "weights": weights})
+
+
+def load_half(path: Path, activation: str | Activation) -> Decoder:
+    """Return the model that `save_half` wrote, in single precision, with any `activation`.
+
+    Raises ValueError, one line, if the file is missing or truncated.
+    """
+    state = checkpoint.load(path)
+    model = Decoder(ModelConfig(**state["config"]), activation)
+    model.load_state_dict(state["weights"], strict=not model.config.tied)
+    return model

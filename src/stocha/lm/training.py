@@ -21,6 +21,9 @@ from stocha.lm.tokens import Tokens
 from stocha.randomness import generator
 from stocha.switching import Phase, Schedule
 
+NUMERICS = 1
+"""Raised by whoever changes the arithmetic of a step, so that old checkpoints are not continued."""
+
 EXPLODED = 4.0
 """A loss above this multiple of ln(vocabulary), the loss of knowing nothing, has diverged."""
 
@@ -146,7 +149,7 @@ class Run:
             asdict(self.config),
             self.arm.prefix(step, self.total),
             self.tokens.hash,
-            self.ranks,
+            [NUMERICS, self.ranks, torch.get_num_threads()],
             step,
         ]
 
