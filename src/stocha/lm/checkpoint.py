@@ -1,0 +1,75 @@
+"""Checkpoints: complete, verified, replaced atomically; and the store that runs share them in."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from stocha.lm.config import fingerprint
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path`; a full disk or a kill leaves the previous file as it was.
+
+    Raises ValueError, one line, if the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise ValueError(
+            f"checkpoint={path}: could not be written ({error}); the one before is intact"
+        ) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the state in `path`; ValueError, one line, if it is missing or truncated."""
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise ValueError(f"checkpoint={path}: no such file") from None
+    except Exception as error:
+        raise ValueError(f"checkpoint={path}: truncated or not a checkpoint; delete it") from error
+
+
+def folder() -> Path:
+    """Return where corpora and checkpoints are kept: $STOCHA_CACHE, or ~/.cache/stocha."""
+    return Path(os.environ.get("STOCHA_CACHE") or Path.home() / ".cache" / "stocha")
+
+
+class Store:
+    """Checkpoints named by what was computed, so that runs with a common beginning share it.
+
+    A key is the hash of everything that decides the bits up to a step. `claim` serialises the
+    processes that want the same key: the first computes it, the others find it finished.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: Any) -> Path:
+        """Return where the checkpoint of `key`, a JSON-able value, is or will be."""
+        return self.folder / f"{fingerprint(key)}.pt"
+
+    @contextmanager
+    def claim(self, key: Any) -> Iterator[Path]:
+        """Hold `key` for this process alone; yields its path. Released if the process dies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path(key)
+        with FileLock(path.with_suffix(".lock")):
+            yield path

@@ -1,0 +1,315 @@
+"""The training loop: segments between shared checkpoints, exact in every interruption."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from stocha.activations import Activation, make
+from stocha.lm import checkpoint
+from stocha.lm.batches import Batches
+from stocha.lm.config import ModelConfig, TrainConfig
+from stocha.lm.model import Decoder, LayerNoise
+from stocha.lm.schedule import multiplier
+from stocha.lm.tokens import Tokens
+from stocha.randomness import generator
+from stocha.switching import Phase, Schedule
+
+NUMERICS = 1
+"""Raised by whoever changes the arithmetic of a step, so that old checkpoints are not continued."""
+
+EXPLODED = 4.0
+"""A loss above this multiple of ln(vocabulary), the loss of knowing nothing, has diverged."""
+
+
+class Diverged(RuntimeError):
+    """The loss became NaN, infinite or absurd; the message names the last good checkpoint."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Which activation is in force when: a schedule, and how StochA draws in it.
+
+    Parameters: `schedule`, from `stocha.switching`; `positive`, `granularity` and `draw` (its
+    `train` mode, "sample" or "expectation") of every StochA phase. With granularity "layer" there
+    is one draw for a layer and sequence: sequences are independent, however a batch is cut.
+    """
+
+    schedule: Schedule
+    positive: str = "mixed"
+    granularity: str = "element"
+    draw: str = "sample"
+
+    def activation(self, phase: Phase) -> Activation:
+        """Return the activation of `phase`, in training mode."""
+        options: dict[str, Any] = dict(phase.options)
+        if phase.name == "stocha":
+            options |= {
+                "positive": self.positive,
+                "granularity": self.granularity,
+                "train": self.draw,
+            }
+        return make(phase.name, **options)
+
+    def prefix(self, steps: int, total: int) -> list[Any]:
+        """Return what identifies the activations of the first `steps` steps, JSON-able."""
+        rows: list[Any] = []
+        for start, count, phase in self.schedule.phases(total):
+            if start < steps:
+                options = (
+                    []
+                    if phase.name != "stocha"
+                    else [phase.p, self.positive, self.granularity, self.draw]
+                )
+                rows.append([min(count, steps - start), phase.name, *options])
+        return rows
+
+
+@dataclass
+class Record:
+    """What training leaves behind besides weights, one entry a step."""
+
+    loss: list[float] = field(default_factory=list)
+    """Mean cross-entropy of the step's batch before its update, nats."""
+    grad_norm: list[float] = field(default_factory=list)
+    """Norm of the whole gradient before clipping."""
+    watched: list[dict[str, float]] = field(default_factory=list)
+    """Rows of `watch`, each with its `step`."""
+    seconds: float = 0.0
+
+
+Watch = Callable[[Decoder, int], list[dict[str, float]]]
+
+
+@dataclass
+class Run:
+    """One training run. `train` brings it to its end; the model and the record are then complete.
+
+    Parameters:
+        model_config, config, arm, tokens: what is trained, how, with which activation, on what.
+        store: where checkpoints are kept and shared.
+        boundaries: steps whose checkpoints are kept for other runs (a trunk's switch steps).
+        watch: called as watch(model, step) before the update of every step in `watch_steps`, with
+            the step's activation in force and its gradients filled; its rows go to the record.
+        progress: called with (steps done, steps in all).
+        save_every: seconds between checkpoints inside a segment.
+
+    With torch.distributed initialised, each rank takes its share of every batch; gradients are
+    averaged over ranks, so that the loss curve is that of one rank.
+
+    Raises ValueError for an impossible configuration and `Diverged`. Chapter *Protocol*.
+    """
+
+    model_config: ModelConfig
+    config: TrainConfig
+    arm: Arm
+    tokens: Tokens
+    store: checkpoint.Store
+    boundaries: Sequence[int] = ()
+    watch: Watch | None = None
+    watch_steps: frozenset[int] = frozenset()
+    progress: Callable[[int, int], None] | None = None
+    save_every: float = 60.0
+
+    def __post_init__(self) -> None:
+        self.total = self.config.steps(self.model_config.context)
+        vocabulary = self.tokens.tokenizer.get_vocab_size()
+        if vocabulary != self.model_config.vocabulary:
+            raise ValueError(
+                f"vocabulary={self.model_config.vocabulary}: the corpus has {vocabulary} tokens"
+            )
+        self.batches = Batches(
+            self.tokens.splits["train"],
+            self.model_config.context,
+            self.config.batch,
+            self.config.seed,
+        )
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.ranks = dist.get_world_size() if dist.is_initialized() else 1
+        if self.config.batch % (self.ranks * self.config.micro_batch):
+            raise ValueError(
+                f"batch={self.config.batch}: must divide into {self.ranks} ranks of whole "
+                f"micro-batches of {self.config.micro_batch}"
+            )
+        self.model = Decoder(self.model_config, self._activation(0), self.config.seed)
+        self.optimizer = _adamw(self.model, self.config)
+        self.record = Record()
+        self.step = 0
+
+    def key(self, step: int) -> list[Any]:
+        """Return what decides the bits of the state after `step` steps."""
+        return [
+            asdict(self.model_config),
+            asdict(self.config),
+            self.arm.prefix(step, self.total),
+            self.tokens.hash,
+            [NUMERICS, self.ranks, torch.get_num_threads()],
+            step,
+        ]
+
+    def train(self) -> None:
+        """Train to the last step, from the furthest checkpoint any run has left."""
+        marks = sorted({*self.boundaries, self.total} - {0})
+        for mark in reversed(marks):
+            if self._restore(self.store.path(self.key(mark))):
+                break
+        for mark in marks:
+            if mark <= self.step:
+                continue
+            if self.ranks > 1:
+                self._segment(mark, self.store.path(self.key(mark)))
+                continue
+            with self.store.claim(self.key(mark)) as path:
+                if not self._restore(path):
+                    self._segment(mark, path)
+
+    def _segment(self, end: int, path: Path) -> None:
+        partial = path.with_suffix(".partial.pt")
+        self._restore(partial)
+        saved = time.monotonic()
+        while self.step < end:
+            self._step()
+            if self.progress is not None:
+                self.progress(self.step, self.total)
+            if time.monotonic() - saved > self.save_every and self.step < end:
+                self._save(partial)
+                saved = time.monotonic()
+        self._save(path)
+        if self.rank == 0:
+            partial.unlink(missing_ok=True)
+
+    def _step(self) -> None:
+        begun = time.perf_counter()
+        self.model.train()
+        activation = self._activation(self.step)
+        if repr(activation) != repr(self.model.activation):
+            self.model.use(activation)
+        loss = self.gradients(self.step)
+        if self.watch is not None and self.step in self.watch_steps:
+            rows = self.watch(self.model, self.step)
+            self.record.watched += [{"step": self.step, **row} for row in rows]
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        self._check(loss, norm)
+        rate = self.config.lr * multiplier(self.step, self.total, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.record.loss.append(loss)
+        self.record.grad_norm.append(norm)
+        self.record.seconds += time.perf_counter() - begun
+        self.step += 1
+
+    def gradients(self, step: int) -> float:
+        """Fill the gradients of `step`'s batch, and return its mean loss in nats."""
+        share = self.config.batch // self.ranks
+        tokens = self.config.batch * self.model_config.context
+        self.optimizer.zero_grad()
+        loss = torch.zeros(())
+        for start in range(self.rank * share, (self.rank + 1) * share, self.config.micro_batch):
+            rows = range(start, start + self.config.micro_batch)
+            ids, targets = self.batches.at(step, rows)
+            part = self.model.loss(ids, targets, noise(self.config.seed, step, rows)) / tokens
+            torch.autograd.backward(part)
+            loss += part.detach()
+        if self.ranks > 1:
+            self._reduce(loss)
+        return float(loss)
+
+    def _reduce(self, loss: Tensor) -> None:
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        flat = torch.cat([loss.view(1), *(g.view(-1) for g in gradients)])
+        dist.all_reduce(flat)
+        loss.copy_(flat[0])
+        start = 1
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+
+    def _activation(self, step: int) -> Activation:
+        return self.arm.activation(self.arm.schedule.at(step, self.total))
+
+    def _check(self, loss: float, norm: float) -> None:
+        limit = EXPLODED * math.log(self.model_config.vocabulary)
+        if math.isfinite(loss) and math.isfinite(norm) and loss < limit:
+            return
+        marks = [mark for mark in self.boundaries if self.store.path(self.key(mark)).is_file()]
+        last = f"checkpoint of step {max(marks)}" if marks else "the initialisation"
+        raise Diverged(
+            f"step {self.step}: loss {loss:.4g}, gradient norm {norm:.4g}: diverged; the last good "
+            f"state is {last}; a smaller lr than {self.config.lr:g} may help"
+        )
+
+    def _save(self, path: Path) -> None:
+        if self.rank:
+            return
+        checkpoint.save(
+            path,
+            {
+                "step": self.step,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "model_config": asdict(self.model_config),
+                "config": asdict(self.config),
+                "corpus": self.tokens.hash,
+                "record": asdict(self.record),
+            },
+        )
+
+    def _restore(self, path: Path) -> bool:
+        if not path.is_file():
+            return False
+        state = checkpoint.load(path)
+        self.step = int(state["step"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.record = Record(**state["record"])
+        if self.step < self.total:
+            self.model.use(self._activation(self.step))
+        return True
+
+
+def noise(seed: int, step: int, rows: range) -> LayerNoise:
+    """Return the activation noise of the sequences `rows` of batch `step`: one stream each.
+
+    A stream is keyed by (seed, step, layer, row), so the draws do not depend on how the batch is
+    cut into micro-batches and ranks, nor on where a run was resumed.
+    """
+    return lambda layer: [generator(seed, "activation", step, layer, row) for row in rows]
+
+
+def _adamw(model: Decoder, config: TrainConfig) -> torch.optim.AdamW:
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.adam_eps,
+        fused=True,
+    )
+
+
+def keep_heap() -> None:
+    """Tell the C allocator to keep freed memory: each step asks for the same blocks again.
+
+    Without it every large tensor is fresh pages from the kernel, a quarter of a step. Does nothing
+    where there is no glibc.
+    """
+    import ctypes
+
+    try:
+        library = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    library.mallopt(m_mmap_threshold, 1 << 30)
+    library.mallopt(m_trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,229 @@
+"""The decoder against Hugging Face's Llama, and the laws that attention and RoPE obey."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from stocha.activations import StochA, make
+from stocha.lm.config import ModelConfig
+from stocha.lm.convert import (
+    from_llama,
+    from_llama_config,
+    load_half,
+    load_llama,
+    save_half,
+    to_llama,
+)
+from stocha.lm.model import Decoder, KVCache
+from stocha.randomness import generator
+
+HEADS = [(4, 4), (4, 2), (4, 1), (2, 1), (6, 3)]
+
+
+def config(heads: int = 4, kv_heads: int = 2, **options: object) -> ModelConfig:
+    return ModelConfig(
+        **{
+            "vocabulary": 61,
+            "width": 48,
+            "layers": 2,
+            "heads": heads,
+            "kv_heads": kv_heads,
+            "ffn": 40,
+            "context": 160,
+            **options,
+        }
+    )
+
+
+def llama(config: ModelConfig, activation: str) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        vocab_size=config.vocabulary,
+        hidden_size=config.width,
+        intermediate_size=config.ffn,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads,
+        max_position_embeddings=config.context,
+        rms_norm_eps=config.eps,
+        rope_theta=config.rope_base,
+        tie_word_embeddings=config.tied,
+        hidden_act=activation,
+        initializer_range=0.3,
+    )
+    return LlamaForCausalLM(shape).eval()
+
+
+def ids(rows: int = 2, length: int = 150) -> Tensor:
+    return torch.randint(0, 61, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+def drawn(layer: int) -> list[torch.Generator]:
+    return [generator(0, "activation", 0, layer, row) for row in range(2)]
+
+
+@pytest.mark.parametrize("activation", ["silu", "relu"])
+@pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
+@pytest.mark.parametrize("fast", [True, False])
+def test_logits_are_those_of_llama(activation: str, heads: int, kv_heads: int, fast: bool) -> None:
+    peer = llama(config(heads, kv_heads), activation)
+    model = from_llama(peer.state_dict(), config(heads, kv_heads), activation)
+    model.fast = fast
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids()), peer(ids()).logits, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_survive_the_way_to_llama_and_back(tied: bool) -> None:
+    model = Decoder(config(tied=tied), "relu", seed=3)
+    peer = llama(model.config, "relu")
+    peer.load_state_dict(to_llama(model))
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids()), peer(ids()).logits, atol=1e-5, rtol=1e-4)
+    back = from_llama(peer.state_dict(), model.config, "relu")
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, back.state_dict()[name]), name
+
+
+def test_a_checkpoint_on_disk_is_loaded_with_another_activation(tmp_path) -> None:
+    peer = llama(config(), "silu")
+    peer.save_pretrained(tmp_path)
+    model = load_llama(tmp_path, "relu")
+    assert model.config == config()
+    reference = llama(config(), "relu")
+    reference.load_state_dict(peer.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids()), reference(ids()).logits, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_half_precision_model_survives_the_disk(tmp_path, tied: bool) -> None:
+    model = Decoder(config(tied=tied), "relu", seed=3)
+    save_half(tmp_path / "model.pt", model)
+    size = (tmp_path / "model.pt").stat().st_size
+    assert size < 2 * model.config.parameters + 20_000
+    back = load_half(tmp_path / "model.pt", "silu")
+    assert back.config == model.config
+    assert "silu" in str(back.activation)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight.half().float(), back.state_dict()[name]), name
+
+
+def test_unsupported_llamas_are_refused() -> None:
+    shape = llama(config(), "silu").config.to_dict()
+    with pytest.raises(ValueError, match="rope_type='llama3'"):
+        from_llama_config(shape | {"rope_parameters": {"rope_type": "llama3"}})
+    with pytest.raises(ValueError, match="attention_bias"):
+        from_llama_config(shape | {"attention_bias": True})
+    weights = llama(config(), "silu").state_dict()
+    weights.pop("model.layers.1.mlp.down_proj.weight")
+    with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.down_proj\.weight"):
+        from_llama(weights, config())
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "relu",
+        "silu",
+        "gelu",
+        "bernoulli_silu",
+        StochA(0.3),
+        StochA(0.3, "identity"),
+        StochA(0.3, train="expectation"),
+        StochA(0.6, granularity="token"),
+    ],
+    ids=str,
+)
+def test_fused_and_plain_agree_in_loss_and_every_gradient(activation) -> None:
+    model = Decoder(config(4, 2), activation, seed=1).train()
+    for parameter in model.parameters():  # away from the initialisation's tiny activations
+        parameter.data.mul_(5 if parameter.ndim == 2 else 0.7)
+    results = []
+    for model.fast in (True, False):
+        model.zero_grad()
+        loss = model.loss(ids()[:, :-1], ids()[:, 1:], drawn)
+        loss.backward()
+        results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
+    for fused, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=2e-4, atol=2e-4 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_no_position_sees_the_future(fast: bool) -> None:
+    model = Decoder(config(), "silu")
+    model.fast = fast
+    changed = ids()
+    changed[:, 130:] = (changed[:, 130:] + 1) % 61
+    with torch.no_grad():
+        before, after = model(ids()), model(changed)
+    assert torch.equal(before[:, :130], after[:, :130])
+    assert not torch.allclose(before[:, 130:], after[:, 130:])
+
+
+def test_rope_depends_on_relative_positions_only() -> None:
+    model = Decoder(config(layers=1), "silu")
+    block = model.layers[0].attention
+    x = torch.randn(1, 20, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        here = block(x, model.turn[:20], None, 0, True)
+        there = block(x, model.turn[90:110], None, 0, True)
+        stretched = block(x, model.turn[:40:2], None, 0, True)
+    torch.testing.assert_close(here, there, atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(here, stretched, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
+def test_the_cache_gives_the_logits_of_one_pass(heads: int, kv_heads: int) -> None:
+    model = Decoder(config(heads, kv_heads), "relu")
+    cache = KVCache(model.config, 2)
+    with torch.no_grad():
+        whole = model(ids(length=40))
+        parts = [
+            model(ids(length=40)[:, a:b], None, cache) for a, b in ((0, 17), (17, 18), (18, 40))
+        ]
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_initialisation_is_the_seeds_alone_and_as_documented() -> None:
+    first, again, other = (Decoder(ModelConfig(), "silu", seed) for seed in (0, 0, 1))
+    torch.manual_seed(99)
+    assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
+    assert not torch.equal(first.embedding.weight, other.embedding.weight)
+    layer = first.layers[0]
+    assert float(layer.ffn.gate_up.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
+    assert float(layer.ffn.down.weight.detach().std()) == pytest.approx(0.02 / 8**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_are_counted(tied: bool) -> None:
+    shape = ModelConfig(tied=tied)
+    model = Decoder(shape)
+    assert sum(p.numel() for p in model.parameters()) == shape.parameters
+    matrices = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 2)
+    assert shape.matrix_parameters == matrices - (0 if tied else model.embedding.weight.numel())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"heads": 5}, "heads=5"),
+        ({"heads": 64, "width": 64}, "heads=64"),
+        ({"heads": 4, "kv_heads": 3}, "kv_heads=3"),
+        ({"layers": 0}, "layers=0"),
+    ],
+)
+def test_impossible_shapes_are_one_clear_line(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        config(**wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_misuse_is_one_clear_line() -> None:
+    model = Decoder(config(), StochA(0.5))
+    with pytest.raises(ValueError, match="noise=None"):
+        model(ids())
+    model.use(make("silu"))
+    with pytest.raises(ValueError, match="context is 160"):
+        model(ids(length=161))

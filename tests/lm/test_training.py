@@ -1,0 +1,285 @@
+"""Training: exact resume, shared trunks, data parallelism, and stopping when it goes wrong."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stocha import switching
+from stocha.lm import checkpoint
+from stocha.lm.config import ModelConfig, TrainConfig
+from stocha.lm.schedule import multiplier, share_after
+from stocha.lm.tokens import Tokens
+from stocha.lm.training import Arm, Diverged, Run, noise
+from stocha.randomness import bernoulli
+
+MODEL = ModelConfig(vocabulary=280, width=16, layers=2, heads=2, kv_heads=1, ffn=24, context=16)
+TRAIN = TrainConfig(tokens=4 * 16 * 12, batch=4, micro_batch=2, lr=0.01, warmup=2)
+SWITCHED = Arm(switching.swi_ft(0.25, before="stocha"))
+SWITCH = 9
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_run(tokens: Tokens, store: Path, arm: Arm = SWITCHED, **options) -> Run:
+    config = options.pop("config", TRAIN)
+    return Run(MODEL, config, arm, tokens, checkpoint.Store(store), **options)
+
+
+def assert_same(a: Run, b: Run) -> None:
+    assert a.record.loss == b.record.loss
+    for name, weight in a.model.state_dict().items():
+        assert torch.equal(weight, b.model.state_dict()[name]), name
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole(tokens, tmp_path_factory) -> Run:
+    torch.set_num_threads(1)
+    run = make_run(tokens, tmp_path_factory.mktemp("whole"))
+    run.train()
+    return run
+
+
+@pytest.mark.parametrize("step", range(1, 12))
+def test_interrupted_at_any_step_and_resumed_it_ends_with_the_same_bits(
+    whole: Run, tokens, tmp_path, step: int
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == step:
+            # what the loop does when its checkpoint is due
+            run._save(run.store.path(run.key(run.total)).with_suffix(".partial.pt"))
+            raise Stop
+
+    run = make_run(tokens, tmp_path, progress=stop)
+    with pytest.raises(Stop):
+        run.train()
+    torch.manual_seed(step)  # the global generator must not matter
+    resumed = make_run(tokens, tmp_path)
+    resumed.train()
+    assert resumed.step == 12
+    assert_same(whole, resumed)
+
+
+def test_checkpoints_inside_a_segment_are_written_when_due(whole, tokens, tmp_path) -> None:
+    kept = []
+
+    def look(done: int, total: int) -> None:
+        kept.extend(tmp_path.glob("*.partial.pt"))
+        if done == 7:
+            raise Stop
+
+    with pytest.raises(Stop):
+        make_run(tokens, tmp_path, progress=look, save_every=0).train()
+    assert kept
+    resumed = make_run(tokens, tmp_path)
+    steps: list[int] = []
+    resumed.progress = lambda done, total: steps.append(done)
+    resumed.train()
+    assert steps[0] == 7
+    assert_same(whole, resumed)
+    assert not list(tmp_path.glob("*.partial.pt"))
+
+
+def test_the_switch_changes_the_activation_in_force(tokens, tmp_path) -> None:
+    seen: dict[int, str] = {}
+    run = make_run(
+        tokens,
+        tmp_path,
+        watch=lambda model, step: [{"seen": seen.setdefault(step, str(model.activation)) and 0.0}],
+        watch_steps=frozenset(range(12)),
+    )
+    run.train()
+    assert all("StochA" in seen[step] for step in range(SWITCH))
+    assert all("relu" in seen[step] for step in range(SWITCH, 12))
+    plain = make_run(tokens, tmp_path / "plain", Arm(switching.constant("stocha")))
+    plain.train()
+    assert plain.record.loss[:SWITCH] == run.record.loss[:SWITCH]
+    assert plain.record.loss[SWITCH] != run.record.loss[SWITCH]
+
+
+@pytest.mark.parametrize("before", ["silu", "stocha"])
+def test_an_arm_from_a_shared_trunk_is_the_run_from_scratch(tokens, tmp_path, before) -> None:
+    store = tmp_path / "shared"
+    trunk = make_run(tokens, store, Arm(switching.constant(before)), boundaries=[SWITCH])
+    trunk.train()
+    taken: list[int] = []
+    arm = Arm(switching.swi_ft(0.25, before=before))
+    shared = make_run(
+        tokens, store, arm, boundaries=[SWITCH], progress=lambda done, _: taken.append(done)
+    )
+    shared.train()
+    assert taken == [10, 11, 12]
+    scratch = make_run(tokens, tmp_path / "alone", arm)
+    scratch.train()
+    assert_same(shared, scratch)
+
+
+def test_arms_that_differ_share_nothing(tokens, tmp_path) -> None:
+    base = make_run(tokens, tmp_path)
+    others = [
+        make_run(tokens, tmp_path, replace(SWITCHED, draw="expectation")),
+        make_run(tokens, tmp_path, Arm(switching.swi_ft(0.25, before="stocha", p=0.3))),
+        make_run(tokens, tmp_path, config=replace(TRAIN, seed=1)),
+        make_run(tokens, tmp_path, config=replace(TRAIN, lr=0.02)),
+        make_run(tokens, tmp_path, config=replace(TRAIN, micro_batch=4)),
+    ]
+    paths = {run.store.path(run.key(SWITCH)) for run in (base, *others)}
+    assert len(paths) == 1 + len(others)
+
+
+def test_micro_batches_change_rounding_only(whole, tokens, tmp_path) -> None:
+    run = make_run(tokens, tmp_path, config=replace(TRAIN, micro_batch=4))
+    run.train()
+    assert run.record.loss == pytest.approx(whole.record.loss, rel=1e-5)
+
+
+RANK = """
+import json, sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from stocha import switching
+from stocha.lm import checkpoint, config, tokens, training
+
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+folder, shape, settings = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+run = training.Run(
+    config.ModelConfig(**shape),
+    config.TrainConfig(**settings),
+    training.Arm(switching.swi_ft(0.25, before="stocha")),
+    tokens.load(Path(sys.argv[4])),
+    checkpoint.Store(Path(folder) / "store"),
+)
+run.train()
+(Path(folder) / f"{run.rank}.json").write_text(json.dumps([run.ranks, run.record.loss]))
+dist.destroy_process_group()
+"""
+
+
+def test_two_ranks_give_the_loss_curve_of_one(whole, tokens, tmp_path) -> None:
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    shape, settings = json.dumps(asdict(MODEL)), json.dumps(asdict(TRAIN))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    source = str(Path(checkpoint.__file__).parents[2])
+    subprocess.run(
+        [*launch, script, str(tmp_path), shape, settings, str(tokens.folder)],
+        check=True,
+        capture_output=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+    )
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first[0] == 2
+    assert first[1] == pytest.approx(whole.record.loss, rel=1e-5)
+
+
+def test_a_batch_that_micro_batches_do_not_fill_is_refused() -> None:
+    with pytest.raises(ValueError, match="micro_batch=4"):
+        replace(TRAIN, batch=6, micro_batch=4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e5])
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tokens, tmp_path, value) -> None:
+    run = make_run(tokens, tmp_path, boundaries=[5])
+
+    def poison(done: int, total: int) -> None:
+        if done == 7:
+            run.model.head.weight.data.mul_(value)
+
+    run.progress = poison
+    with pytest.raises(Diverged, match=r"step 7: loss .* checkpoint of step 5") as caught:
+        run.train()
+    assert "\n" not in str(caught.value)
+    state = checkpoint.load(run.store.path(run.key(5)))
+    assert state["step"] == 5
+    assert all(torch.isfinite(weight).all() for weight in state["model"].values())
+
+
+def test_noise_does_not_depend_on_how_a_batch_is_cut() -> None:
+    whole = bernoulli(0.5, (4, 3, 8), noise(0, 7, range(4))(1))
+    parts = [bernoulli(0.5, (2, 3, 8), noise(0, 7, rows)(1)) for rows in (range(2), range(2, 4))]
+    assert torch.equal(whole, torch.cat(parts))
+    for other in (noise(1, 7, range(4))(1), noise(0, 8, range(4))(1), noise(0, 7, range(4))(0)):
+        assert not torch.equal(whole, bernoulli(0.5, (4, 3, 8), other))
+
+
+def test_decay_is_on_matrices_only(tokens, tmp_path) -> None:
+    run = make_run(tokens, tmp_path)
+    decayed, plain = run.optimizer.param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert all(parameter.ndim == 2 for parameter in decayed["params"])
+    assert plain["weight_decay"] == 0
+    assert all(parameter.ndim == 1 for parameter in plain["params"])
+    trained = sum(p.numel() for group in run.optimizer.param_groups for p in group["params"])
+    assert trained == MODEL.parameters
+
+
+@given(
+    total=st.integers(2, 5000),
+    warmup=st.integers(0, 50),
+    kind=st.sampled_from(["cosine", "wsd"]),
+    floor=st.floats(0.001, 0.5),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_learning_rate_rises_then_falls_to_its_floor(total, warmup, kind, floor) -> None:
+    warmup = min(warmup, total - 1)
+    config = TrainConfig(schedule=kind, warmup=warmup, floor=floor)
+    rates = [multiplier(t, total, config) for t in range(total)]
+    assert all(0 < rate <= 1 for rate in rates)
+    assert rates[:warmup] == sorted(rates[:warmup])
+    assert all(a >= b for a, b in zip(rates[max(0, warmup - 1) :], rates[warmup:], strict=False))
+    assert rates[-1] == pytest.approx(floor)
+
+
+def test_the_share_of_the_learning_rate_after_the_switch_is_the_known_one() -> None:
+    config = TrainConfig(warmup=0)
+    for alpha, at, after in ((0.05, 1.6, 0.12), (0.1, 3.4, 0.36), (0.2, 10.5, 1.66)):
+        switch = switching.switch_step(alpha, 100_000)
+        assert 100 * multiplier(switch, 100_000, config) == pytest.approx(at, abs=0.06)
+        assert 100 * share_after(switch, 100_000, config) == pytest.approx(after, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"lr": 0.0}, "lr=0"),
+        ({"micro_batch": 3}, "micro_batch=3"),
+        ({"schedule": "linear"}, "schedule='linear'"),
+        ({"decay": 1.0}, "decay=1"),
+        ({"weight_decay": -1.0}, "weight_decay=-1"),
+    ],
+)
+def test_impossible_training_is_one_clear_line(wrong, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TRAIN, **wrong)
+
+
+def test_fewer_steps_than_warm_up_are_refused(tokens, tmp_path) -> None:
+    with pytest.raises(ValueError, match="warmup=12"):
+        make_run(tokens, tmp_path, config=replace(TRAIN, warmup=12))
+
+
+def test_a_vocabulary_that_is_not_the_corpus_is_refused(tokens, tmp_path) -> None:
+    with pytest.raises(ValueError, match="the corpus has 280"):
+        Run(replace(MODEL, vocabulary=300), TRAIN, SWITCHED, tokens, checkpoint.Store(tmp_path))
