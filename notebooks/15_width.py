@@ -81,8 +81,8 @@ run.glue("width-range-32", range_in_sd.loc[32], "{:.1f}")
 #
 # ## Networks that die
 #
-# A network is dead when it gives every validation sample the same class or when a whole hidden
-# layer is zero. Share of dead networks:
+# A network is dead when it gives every validation sample the same class, or when a whole hidden
+# layer stays below the threshold. Share of dead networks:
 
 # %%
 dead = points.groupby(["width", "activation"])["dead"].mean().unstack()

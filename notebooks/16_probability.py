@@ -79,8 +79,8 @@ run.glue(
 # An activation is exactly zero when $x < 0$ and the draw says ReLU. Were half of the inputs
 # negative whatever $p$ is, the sparsity would be the straight line $(1-p)$ times its value at
 # $p = 0$; the means stay within {glue:text}`p-line-error` of that line. At $p = 0.5$ the fraction is
-# {glue:text}`p-sparsity-half`: T3 is not a property of training but of a fair coin on a symmetric
-# input.
+# {glue:text}`p-sparsity-half`; a fair coin on inputs that are negative half of the time gives one
+# quarter, which is what T3 reports.
 
 # %% mystnb={"figure": {"name": "fig-p-loss", "caption": "Validation loss after the last epoch over the probability of SiLU, sampling in validation as in training."}, "image": {"alt": "Validation loss against the probability of SiLU for three readings of x at or above zero."}}
 figures.sweep(points, "val_loss", "p", hue="positive", run="network")
