@@ -15,13 +15,13 @@ from torch import Tensor
 
 from stocha.lm import kernels
 
-ROWS = 128
+ROWS = 64
 """Query rows that attend together: keys beyond the block's end are never multiplied."""
 
-SCORES = 2**18
+SCORES = 2**17
 """Attention scores that are made together, 1 MB: half a core's cache."""
 
-FFN_ROWS = 256
+FFN_ROWS = 128
 """Tokens that go through a feed-forward together."""
 
 HEAD_ROWS = 128
