@@ -6,6 +6,7 @@ two of them is one pass of a kernel from `kernels`. Plain PyTorch formulations o
 `model`; a test holds the two together. Chapter *Speed of the language model* shows what each paid.
 """
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -174,7 +175,7 @@ class Attention(torch.autograd.Function):
         parts = _array(qkv).reshape(batch, length, -1, width)
         kernels.split_heads(parts, waves, group, ROWS, _array(q), _array(k), _array(v))
         weights = []
-        for some, start, end, at in _blocks(slabs, group, length):
+        for some, start, end, at in _pieces(slabs, group, length):
             weight = torch.bmm(q[at].view(some.stop - some.start, -1, width), k[some, :end].mT)
             kernels.causal_softmax(_array(weight), start, end - start)
             torch.bmm(weight, v[some, :end], out=y[at].view(*weight.shape[:2], width))
@@ -195,7 +196,7 @@ class Attention(torch.autograd.Function):
         _gather(dblocks, group, True, dy.contiguous().view(batch, length, heads, width))
         dk, dv = torch.zeros_like(k), torch.zeros_like(v)
         for (some, start, end, at), weight in zip(
-            _blocks(slabs, group, length), weights, strict=True
+            _pieces(slabs, group, length), weights, strict=True
         ):
             count = some.stop - some.start
             rows, drows = q[at].view(count, -1, width), dblocks[at].view(count, -1, width)
@@ -216,7 +217,7 @@ def _gather(blocks: Tensor, group: int, back: bool, out: Tensor) -> None:
     kernels.gather_rows(_array(blocks), group, ROWS, back, _array(out))
 
 
-def _blocks(slabs: int, group: int, length: int) -> list[tuple[slice, int, int, slice]]:
+def _pieces(slabs: int, group: int, length: int) -> list[tuple[slice, int, int, slice]]:
     """Return the slabs, first and last position, and rows of `kernels._place`, of every block."""
     blocks = []
     for start in range(0, length, ROWS):
@@ -241,16 +242,18 @@ class GatedFFN(torch.autograd.Function):
         ffn = down.shape[1]
         both, y = torch.empty(len(x), 2 * ffn), torch.empty(len(x), len(down))
         hidden = torch.empty(min(len(x), FFN_ROWS), ffn)
-        for rows in _rows(len(x), FFN_ROWS):
-            part = hidden[: rows.stop - rows.start]
-            torch.mm(x[rows], gate_up.t(), out=both[rows])
-            gates = _array(both[rows]).reshape(-1, 2, ffn)
-            if isinstance(draw, Tensor):
-                kernels.gate_drawn(gates, _array(draw[rows].view(torch.uint8)), _array(part))
-            else:
-                kernels.gate(gates, KINDS[kind], np.float32(draw), _array(part))
-            torch.mm(part, down.t(), out=y[rows])
+        gates, products = _array(both).reshape(-1, 2, ffn), _array(hidden)
+        to_both, to_y = gate_up.t(), down.t()
         drawn = draw if isinstance(draw, Tensor) else None
+        octets = None if drawn is None else _array(drawn.view(torch.uint8))
+        for rows, some, pair, out in _blocks(FFN_ROWS, x, both, y):
+            torch.mm(some, to_both, out=pair)
+            count = len(some)
+            if octets is not None:
+                kernels.gate_drawn(gates[rows], octets[rows], products[:count])
+            else:
+                kernels.gate(gates[rows], KINDS[kind], np.float32(draw), products[:count])
+            torch.mm(hidden[:count], to_y, out=out)
         ctx.save_for_backward(x, gate_up, down, both, drawn)
         ctx.kind, ctx.p = kind, None if drawn is not None else draw
         return y
@@ -258,31 +261,33 @@ class GatedFFN(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, gate_up, down, both, draw = ctx.saved_tensors
-        dy = dy.contiguous()
-        ffn = down.shape[1]
+        ffn, dy = down.shape[1], dy.contiguous()
         dx, dgate_up, ddown = torch.empty_like(x), torch.zeros_like(gate_up), torch.zeros_like(down)
         hidden = torch.empty(min(len(x), FFN_ROWS), ffn)
         dboth = torch.empty(len(hidden), 2 * ffn)
-        for rows in _rows(len(x), FFN_ROWS):
-            part, dpart = hidden[: rows.stop - rows.start], dboth[: rows.stop - rows.start]
-            torch.mm(dy[rows], down, out=part)
-            gates = _array(both[rows]).reshape(-1, 2, ffn)
-            dgates = _array(dpart).reshape(-1, 2, ffn)
-            if draw is not None:
-                drawn = _array(draw[rows].view(torch.uint8))
-                kernels.gate_drawn_backward(_array(part), gates, drawn, dgates)
+        gates, products = _array(both).reshape(-1, 2, ffn), _array(hidden)
+        slopes = _array(dboth).reshape(-1, 2, ffn)
+        octets = None if draw is None else _array(draw.view(torch.uint8))
+        for rows, some, dsome, out in _blocks(FFN_ROWS, x, dy, dx):
+            count = len(some)
+            part, dpart = hidden[:count], dboth[:count]
+            torch.mm(dsome, down, out=part)
+            work = products[:count], gates[rows]
+            if octets is not None:
+                kernels.gate_drawn_backward(*work, octets[rows], slopes[:count])
             else:
-                kernels.gate_backward(
-                    _array(part), gates, KINDS[ctx.kind], np.float32(ctx.p), dgates
-                )
-            ddown.addmm_(dy[rows].t(), part)
-            dgate_up.addmm_(dpart.t(), x[rows])
-            torch.mm(dpart, gate_up, out=dx[rows])
+                kernels.gate_backward(*work, KINDS[ctx.kind], np.float32(ctx.p), slopes[:count])
+            ddown.addmm_(dsome.t(), part)
+            dgate_up.addmm_(dpart.t(), some)
+            torch.mm(dpart, gate_up, out=out)
         return dx, dgate_up, ddown, None, None
 
 
-def _rows(count: int, block: int) -> list[slice]:
-    return [slice(start, min(start + block, count)) for start in range(0, count, block)]
+def _blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
+    """Return slice and part of every tensor, `size` rows at a time."""
+    starts = range(0, len(tensors[0]), size)
+    rows = [slice(start, start + size) for start in starts]
+    return zip(rows, *(x.split(size) for x in tensors), strict=True)
 
 
 class HeadLoss(torch.autograd.Function):
@@ -296,12 +301,13 @@ class HeadLoss(torch.autograd.Function):
         dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
         space = torch.empty(min(len(x), HEAD_ROWS), len(weight))
         loss = 0.0
-        for rows in _rows(len(x), HEAD_ROWS):
-            logits = torch.mm(x[rows], weight.t(), out=space[: rows.stop - rows.start])
-            loss += kernels.cross_entropy(_array(logits), _array(targets[rows]))
+        to_logits, chosen, work = weight.t(), _array(targets), _array(space)
+        for rows, some, out in _blocks(HEAD_ROWS, x, dx):
+            logits = torch.mm(some, to_logits, out=space[: len(some)])
+            loss += kernels.cross_entropy(work[: len(some)], chosen[rows])
             if slopes:
-                torch.mm(logits, weight, out=dx[rows])
-                dweight.addmm_(logits.t(), x[rows])
+                torch.mm(logits, weight, out=out)
+                dweight.addmm_(logits.t(), some)
         ctx.save_for_backward(dx, dweight)
         return torch.tensor(loss, dtype=x.dtype)
 

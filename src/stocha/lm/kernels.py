@@ -164,43 +164,39 @@ def gate_drawn(gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
 
 
 @kernel(EXACT)
-def _gate_backward_row(
-    dh: Floats, u: Floats, act: Floats, slope: Floats, dg: Floats, du: Floats
-) -> None:
-    # three loops: LLVM makes vector code of a loop only while it has few arrays to tell apart
-    for c in range(dh.size):
-        du[c] = dh[c] * act[c]
-    for c in range(dh.size):
-        dg[c] = dh[c] * u[c] * slope[c]
-    for c in range(dh.size):
-        dh[c] = act[c] * u[c]
-
-
-@kernel(EXACT)
 def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -> None:
     """The gradients of `gate` for dh [rows, ffn]: out[r, 0] of the gate, out[r, 1] of up.
 
     dh is replaced by what `gate` returned.
     """
+    # several loops: LLVM makes vector code of a loop only while it has few arrays to tell apart
     q = ONE - p
-    act, slope = np.empty(dh.shape[1], np.float32), np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
-        g = gate_up[r, 0]
+        h, g, u, dg, du = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1]
         if kind == RELU:
-            for c in range(g.size):
-                act[c] = relu(g[c])
-                slope[c] = relu_slope(g[c])
+            for c in range(h.size):
+                du[c] = h[c] * relu(g[c])
+            for c in range(h.size):
+                dg[c] = h[c] * u[c] * relu_slope(g[c])
+                h[c] = relu(g[c]) * u[c]
         elif kind == SILU:
-            for c in range(g.size):
-                s = sigmoid(g[c])
-                act[c] = g[c] * s
-                slope[c] = s * (ONE + g[c] * (ONE - s))
+            for c in range(h.size):
+                dg[c] = sigmoid(g[c])
+            for c in range(h.size):
+                du[c] = h[c] * (g[c] * dg[c])
+            for c in range(h.size):
+                s, x, y = dg[c], g[c], u[c]
+                dg[c] = h[c] * y * (s + x * s * (ONE - s))
+                h[c] = x * s * y
         else:
-            for c in range(g.size):
-                s = sigmoid(g[c])
-                act[c] = p * (g[c] * s) + q * relu(g[c])
-                slope[c] = p * (s * (ONE + g[c] * (ONE - s))) + q * relu_slope(g[c])
-        _gate_backward_row(dh[r], gate_up[r, 1], act, slope, out[r, 0], out[r, 1])
+            for c in range(h.size):
+                dg[c] = sigmoid(g[c])
+            for c in range(h.size):
+                du[c] = h[c] * (p * (g[c] * dg[c]) + q * relu(g[c]))
+            for c in range(h.size):
+                s, x, y = dg[c], g[c], u[c]
+                dg[c] = h[c] * y * (p * (s + x * s * (ONE - s)) + q * relu_slope(x))
+                h[c] = (p * (x * s) + q * relu(x)) * y
 
 
 @kernel(EXACT)
@@ -208,16 +204,19 @@ def gate_drawn_backward(
     dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], out: Floats
 ) -> None:
     """`gate_backward` of `gate_drawn`."""
-    act, slope = np.empty(dh.shape[1], np.float32), np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
-        g, d = gate_up[r, 0], draw[r]
-        for c in range(g.size):
-            s = sigmoid(g[c])
-            smooth, sharp = g[c] * s, relu(g[c])
-            steep, step = s * (ONE + g[c] * (ONE - s)), relu_slope(g[c])
-            act[c] = smooth if d[c] != 0 else sharp
-            slope[c] = steep if d[c] != 0 else step
-        _gate_backward_row(dh[r], gate_up[r, 1], act, slope, out[r, 0], out[r, 1])
+        h, g, u, dg, du, d = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1], draw[r]
+        for c in range(h.size):
+            dg[c] = sigmoid(g[c])
+        for c in range(h.size):
+            smooth, sharp = g[c] * dg[c], relu(g[c])
+            du[c] = h[c] * (smooth if d[c] != 0 else sharp)
+        for c in range(h.size):
+            s, x, y = dg[c], g[c], u[c]
+            smooth, sharp = x * s, relu(x)
+            steep, step = s + smooth * (ONE - s), relu_slope(x)
+            dg[c] = h[c] * y * (steep if d[c] != 0 else step)
+            h[c] = (smooth if d[c] != 0 else sharp) * y
 
 
 @kernel(SUMS)
