@@ -35,8 +35,7 @@ LN2_LOW = np.float32(np.log(2) - 0.693359375)
 ROUND = np.float32(1.5 * 2**23)  # added to a number it leaves the nearest integer in the low bits
 LOWEST, HIGHEST = np.float32(-87.3), np.float32(88.37)
 E2, E3, E4, E5, E6 = (
-    np.float32(value)
-    for value in (0.49999994, 0.16666654, 0.041668773, 0.0083370237, 0.0013811791)
+    np.float32(value) for value in (0.49999994, 0.16666654, 0.041668773, 0.0083370237, 0.0013811791)
 )
 
 
@@ -200,9 +199,7 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
 
 
 @kernel(EXACT)
-def gate_drawn_backward(
-    dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], out: Floats
-) -> None:
+def gate_drawn_backward(dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
     """`gate_backward` of `gate_drawn`."""
     for r in range(dh.shape[0]):
         h, g, u, dg, du, d = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1], draw[r]
@@ -403,9 +400,7 @@ def gather_rows(blocks: Floats, group: int, block: int, back: bool, out: Floats)
         for at in range(length):
             for head in range(heads):
                 slab = b * kv_heads + head // group
-                place = _place(
-                    batch * kv_heads, slab, group, head % group, at, block, length
-                )
+                place = _place(batch * kv_heads, slab, group, head % group, at, block, length)
                 if back:
                     blocks[place] = out[b, at, head]
                 else:

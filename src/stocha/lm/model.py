@@ -103,9 +103,7 @@ class FeedForward(nn.Module):
             self.probe(hidden)
         return F.linear(hidden * up, self.down.weight)
 
-    def _fused_kind(
-        self, x: Tensor, noise: Generators | None
-    ) -> tuple[str, Tensor | float] | None:
+    def _fused_kind(self, x: Tensor, noise: Generators | None) -> tuple[str, Tensor | float] | None:
         """Return how `fused.gated_ffn` computes the activation in force, or None if it cannot."""
         act = self.activation
         if isinstance(act, Deterministic):
@@ -125,21 +123,24 @@ class FeedForward(nn.Module):
 
 
 class Norm(nn.Module):
-    """RMSNorm with a learned scale, of a residual stream that something may be added to first."""
+    """RMSNorm with a learned scale."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.width))
         self.eps = config.eps
 
-    def forward(self, x: Tensor, more: Tensor | None, fast: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, fast: bool) -> Tensor:
+        if fast:
+            return fused.rms_norm(x, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+    def after(self, x: Tensor, more: Tensor | None, fast: bool) -> tuple[Tensor, Tensor]:
         """Return x + more, or x if that is None, and its norm."""
         if fast and more is not None:
             return fused.add_rms_norm(x, more, self.weight, self.eps)
         x = x if more is None else x + more
-        if fast:
-            return x, fused.rms_norm(x, self.weight, self.eps)
-        return x, F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return x, self(x, fast)
 
 
 class Block(nn.Module):
@@ -163,8 +164,8 @@ class Block(nn.Module):
         layer: int,
         fast: bool,
     ) -> tuple[Tensor, Tensor]:
-        x, normed = self.attention_norm(x, more, fast)
-        x, normed = self.ffn_norm(x, self.attention(normed, turn, cache, layer, fast), fast)
+        x, normed = self.attention_norm.after(x, more, fast)
+        x, normed = self.ffn_norm.after(x, self.attention(normed, turn, cache, layer, fast), fast)
         return x, self.ffn(normed, noise, fast)
 
 
@@ -244,7 +245,7 @@ class Decoder(nn.Module):
             x, more = block(x, more, turn, drawn, cache, layer, fast)
         if cache is not None:
             cache.length = end
-        out: Tensor = self.norm(x, more, fast)[1]
+        out: Tensor = self.norm.after(x, more, fast)[1]
         return out
 
     def forward(
