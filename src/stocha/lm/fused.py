@@ -287,7 +287,7 @@ def _blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
     """Return slice and part of every tensor, `size` rows at a time."""
     starts = range(0, len(tensors[0]), size)
     rows = [slice(start, start + size) for start in starts]
-    return zip(rows, *(x.split(size) for x in tensors), strict=True)
+    return zip(rows, *(torch.split(x, size) for x in tensors), strict=True)
 
 
 class HeadLoss(torch.autograd.Function):

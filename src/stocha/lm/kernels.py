@@ -1,15 +1,13 @@
 """The elementwise parts of a decoder step, each one pass over rows that stay in a core's cache.
 
 Between its matrix products a step of a small model is many short PyTorch operations, each of which
-reads and writes its tensors from beyond the cache. A kernel here does what lies between two products
-at once, row by row. The exponential is a polynomial, so that it is vector code everywhere; NaN and
+reads and writes its tensors from beyond the cache. A kernel here does what lies between two
+products at once, row by row. The exponential is a polynomial, so that it is vector code everywhere; NaN and
 infinity pass through. Kernels run on one thread, are compiled at their first call and kept on disk.
 Chapter: Speed of the language model.
 """
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -405,8 +403,3 @@ def gather_rows(blocks: Floats, group: int, block: int, back: bool, out: Floats)
                     blocks[place] = out[b, at, head]
                 else:
                     out[b, at, head] = blocks[place]
-
-
-def source_digest() -> str:
-    """Return a hash of this file, which the exactness of a checkpoint depends on."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
