@@ -2,9 +2,9 @@
 
 Between its matrix products a step of a small model is many short PyTorch operations, each of which
 reads and writes its tensors from beyond the cache. A kernel here does what lies between two
-products at once, row by row. The exponential is a polynomial, so that it is vector code everywhere; NaN and
-infinity pass through. Kernels run on one thread, are compiled at their first call and kept on disk.
-Chapter: Speed of the language model.
+products at once, row by row. The exponential is a polynomial, so that it is vector code everywhere;
+NaN and infinity pass through. Kernels run on one thread, are compiled at their first call and kept
+on disk. Chapter: Speed of the language model.
 """
 
 from collections.abc import Callable
