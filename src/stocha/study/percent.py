@@ -50,10 +50,10 @@ def read_cells(text: str) -> list[Cell]:
         ValueError: the tags of a cell are not a list of strings.
     """
     marks = list(_CELL.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
     return [
         _cell(mark["options"], text[mark.end() : end])
-        for mark, end in zip(marks, ends, strict=True)
+        for mark, end in zip(marks, ends, strict=False)
     ]
 
 
