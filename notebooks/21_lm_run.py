@@ -8,8 +8,6 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
-#   stocha:
-#     template: true
 # ---
 
 # %% [markdown]
@@ -147,6 +145,17 @@ plans = {
     "anneal": lambda: switching.anneal("linear"),
 }
 arm = training.Arm(plans[schedule](), positive, granularity, draw)
+drawn = {"sample": "stocha", "expectation": "expected"}[draw]
+before = f"{drawn}({p:g})" if activation == "stocha" else activation
+ending = f"+ft({alpha:g})" if after == "relu" else f"+{after}({alpha:g})"
+name = {"constant": before, "swi_ft": before + ending, "anneal": "anneal"}[schedule]
+
+
+def record(table, frame):
+    """Save a table of this run, with the name of its arm."""
+    return run.table(table, pd.DataFrame(frame).assign(arm=name))
+
+
 shape = ModelConfig(
     vocabulary=vocabulary,
     width=width,
@@ -162,6 +171,7 @@ settings = TrainConfig(
 total = settings.steps(context)
 switch = switching.switch_step(alpha, total) if schedule == "swi_ft" else total
 share = rates.share_after(switch, total, settings) if switch < total else 0.0
+run.glue("lm-run-arm", name)
 run.metric(
     steps=total,
     parameters=shape.parameters,
@@ -221,16 +231,16 @@ trainer = training.Run(
     progress=lambda done, steps: run.progress(done, steps, "steps"),
 )
 trainer.train()
-model, record = trainer.model, trainer.record
+model, log = trainer.model, trainer.record
 if schedule == "constant":
     final = arm.activation(arm.schedule.at(0, total))
 else:
     final = arm.activation(arm.schedule.at(total - 1, total))
-seconds = record.seconds
+seconds = log.seconds
 run.metric(train_seconds=seconds, tokens_per_second=total * batch * context / seconds)
 
 # %% tags=["hide-input"]
-curve = pd.DataFrame({"step": np.arange(total), "loss": record.loss, "grad_norm": record.grad_norm})
+curve = pd.DataFrame({"step": np.arange(total), "loss": log.loss, "grad_norm": log.grad_norm})
 curve["lr"] = [lr * rates.multiplier(t, total, settings) for t in range(total)]
 close = (curve["step"] - switch).abs() <= 32 if switch < total else curve["step"] < 0
 bins = curve["step"] // max(1, total // 200)
@@ -238,7 +248,7 @@ thin = curve.groupby(bins).mean().assign(dense=False)
 dense = curve[close].assign(dense=True)
 curves = pd.concat([thin, dense]).sort_values(["dense", "step"])
 curves["tokens"] = (curves["step"] * batch * context).astype(int)
-run.table("curve", curves.assign(activation=activation))
+record("curve", curves)
 None
 
 # %% mystnb={"figure": {"name": "fig-lm-run", "caption": "Training loss in nats a token; the dashed line is the switch."}, "image": {"alt": "Training loss over steps of one language-model run, with a dashed line where the activation is switched."}}
@@ -254,12 +264,12 @@ plt.show()
 run.figure_data("curve")
 
 # %% tags=["hide-input"]
-watched = pd.DataFrame(record.watched)
+watched = pd.DataFrame(log.watched)
 if len(watched):
     by_layer = watched["layer"].notna() if "layer" in watched else np.zeros(len(watched), bool)
-    run.table("switch_loss", watched.loc[~by_layer, ["step", "after", "loss"]])
+    record("switch_loss", watched.loc[~by_layer, ["step", "after", "loss"]])
     columns = ["step", "after", "layer", "grad_norm", "sparsity", "q05", "q50", "q95", "dead"]
-    run.table("switch_layers", watched.loc[by_layer, columns].astype({"layer": int}))
+    record("switch_layers", watched.loc[by_layer, columns].astype({"layer": int}))
 watched.loc[~by_layer, ["after", "loss"]] if len(watched) else "no switch"
 
 # %% [markdown]
@@ -281,12 +291,12 @@ forms = {"own": final} | evaluation.choices(p, positive)
 for split, ids in held.items():
     for form, used in forms.items():
         rows.append({"split": split, "form": form, **evaluation.score(model, ids, sizes, used)})
-scores = run.table("evaluation", pd.DataFrame(rows))
+scores = record("evaluation", rows)
 own = scores.query("form == 'own'").set_index("split")
 run.metric(
     val_loss=own.loc["validation", "loss"],
     heldout_loss=own.loc["heldout", "loss"],
-    train_loss=float(np.mean(record.loss[-max(1, total // 50) :])),
+    train_loss=float(np.mean(log.loss[-max(1, total // 50) :])),
 )
 scores.pivot(index="form", columns="split", values="loss").round(4)
 
@@ -304,9 +314,12 @@ parts, unions = [], []
 for form, used in {"own": final, "relu": make("relu")}.items():
     zero = evaluation.zeros(model, sample, used)
     parts.append(pd.DataFrame(evaluation.sparsity(zero)).assign(form=form))
-    unions.append(pd.DataFrame(evaluation.union_sparsity(zero)).assign(form=form))
-zeros = run.table("sparsity", pd.concat(parts))
-run.table("union_sparsity", pd.concat(unions))
+    for among, stride in {"consecutive tokens": 1, "windows": context}.items():
+        spans = [k for k in (1, 2, 4, 8, 16, 32) if k <= len(sample)]
+        union = evaluation.union_sparsity(zero, spans, stride)
+        unions.append(pd.DataFrame(union).assign(form=form, among=among))
+zeros = record("sparsity", pd.concat(parts))
+record("union_sparsity", pd.concat(unions))
 run.metric(
     sparsity=zeros.query("form == 'own'")["sparsity"].mean(),
     sparsity_relu=zeros.query("form == 'relu'")["sparsity"].mean(),
@@ -321,7 +334,7 @@ zeros.round(3)
 # %%
 few = held["validation"][: max(2, windows // 8)]
 cut = evaluation.threshold_curve(model, few, final, [0.0, *np.geomspace(0.003, 0.3, 9)])
-run.table("threshold", pd.DataFrame(cut))
+record("threshold", cut)
 for cost in (0.01, 0.03, 0.1):
     run.metric(**{f"sparsity_at_{cost}": evaluation.sparsity_at_cost(cut, cost)})
 pd.DataFrame(cut).round(4)
@@ -340,7 +353,7 @@ answers = pd.DataFrame(
     for probe in asked
     for form, used in {"own": final, "relu": make("relu")}.items()
 )
-run.table("probes", answers)
+record("probes", answers)
 for row in answers.query("form == 'own'").itertuples():
     run.metric(**{f"{row.probe}_accuracy": row.accuracy, f"{row.probe}_margin": row.margin})
 answers.round(3)
@@ -363,5 +376,5 @@ summary = pd.DataFrame(
         }
     ]
 )
-run.table("summary", summary)
+record("summary", summary)
 summary

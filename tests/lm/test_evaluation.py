@@ -106,6 +106,8 @@ def test_union_sparsity_counts_neurons_that_stay_zero() -> None:
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 1, 1]], dtype=torch.bool)
     rows = evaluation.union_sparsity([mask], spans=(1, 2, 4))
     assert [row["sparsity"] for row in rows] == pytest.approx([8 / 12, 3 / 6, 0])
+    (batch,) = evaluation.union_sparsity([mask], spans=(2,), stride=2)
+    assert batch["sparsity"] == pytest.approx(2 / 6)  # tokens 0 and 2 share one, 1 and 3 the other
 
 
 def test_thresholds_trade_loss_for_zeros(model, ids) -> None:

@@ -148,17 +148,18 @@ def sparsity(zero: Sequence[Tensor]) -> list[dict[str, float]]:
 
 
 def union_sparsity(
-    zero: Sequence[Tensor], spans: Sequence[int] = (1, 2, 4, 8, 16, 32)
+    zero: Sequence[Tensor], spans: Sequence[int] = (1, 2, 4, 8, 16, 32), stride: int = 1
 ) -> list[dict[str, float]]:
-    """Return the share of neurons that are zero at all of k consecutive tokens, per layer and k.
+    """Return the share of neurons that are zero at all of k tokens, per layer and k.
 
-    It is what a kernel can skip when it reads weights once for k tokens.
+    It is what a kernel can skip when it reads weights once for k tokens. They are consecutive
+    tokens with `stride` 1; with the context as stride, the same position of k windows: a batch.
     """
     rows = []
     for layer, mask in enumerate(zero):
         for span in spans:
-            whole = len(mask) // span * span
-            grouped = mask[:whole].view(-1, span, mask.shape[1]).all(1)
+            whole = len(mask) // (span * stride) * span * stride
+            grouped = mask[:whole].view(-1, span, stride, mask.shape[1]).all(1)
             rows.append({"layer": layer, "tokens": span, "sparsity": float(grouped.float().mean())})
     return rows
 

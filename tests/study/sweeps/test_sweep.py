@@ -31,6 +31,8 @@ with open(Path(os.environ["TRACE"]), "a") as trace:
 assert p != 0.75, "this point fails"
 run.table("final", pd.DataFrame({"step": [1, 2], "loss": [p, p / 2]}))
 run.metric(best=p / 2)
+if p > 0.5:
+    run.table("late", pd.DataFrame({"after": [0, 1], "loss": [p, p]}))
 """
 
 
@@ -206,3 +208,19 @@ def test_collecting_nothing_is_a_mistake(stocha, sweep):
     done = stocha("sweep", "collect", sweep([0.5]))
     assert done.returncode == 2
     assert "no point is done" in done.stderr
+
+
+def test_further_tables_are_collected_beside_and_a_run_may_lack_one(stocha, sweep, tmp_path):
+    path = sweep([0.5, 1.0])
+    path.write_text(path.read_text().replace("[best]", "[best], tables: [late]"))
+    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
+    output = tmp_path / "out" / "table.csv"
+    done = stocha("sweep", "collect", path, "--output", output)
+    assert done.returncode == 0, done.stderr
+    late = pd.read_csv(output.with_name("late.csv"))
+    assert late["p"].tolist() == [1.0, 1.0]
+    assert late["after"].tolist() == [0, 1]
+    path.write_text(path.read_text().replace("[late]", "[never]"))
+    done = stocha("sweep", "collect", path, "--output", output)
+    assert done.returncode == 2
+    assert "no finished run has a table 'never'" in done.stderr

@@ -30,15 +30,41 @@ def collect(sweep: Sweep, state: State) -> list[Row]:
     """
     if sweep.collect.table is None and not sweep.collect.metrics:
         raise UserError(f"{sweep.path}: collect: names neither a table nor metrics")
+    return [row for point, run in _finished(state) for row in _rows(sweep, point, run)]
+
+
+def collect_table(sweep: Sweep, state: State, table: str) -> list[Row]:
+    """The rows of one further table of every finished point: run id, swept parameters, its cells.
+
+    A run may lack it: nothing is recorded of a switch where nothing switches.
+
+    Raises:
+        UserError: no point is done, or no run has the table.
+    """
+    having = [(point, run) for point, run in _finished(state) if run.table(table).is_file()]
+    if not having:
+        raise UserError(f"{sweep.path}: collect.tables: no finished run has a table {table!r}")
+    return [
+        row
+        for point, run in having
+        for row in _table_rows(sweep, _identity(sweep, point, run), run, table)
+    ]
+
+
+def _finished(state: State) -> list[tuple[Point, Run]]:
     finished = state.with_status("done")
     if not finished:
-        raise UserError(f"{sweep.path}: no point is done: stocha sweep run {sweep.path}")
-    return [row for point, run in finished for row in _rows(sweep, point, run)]
+        path = state.sweep.path
+        raise UserError(f"{path}: no point is done: stocha sweep run {path}")
+    return finished
+
+
+def _identity(sweep: Sweep, point: Point, run: Run) -> Row:
+    return {"run_id": run.run_id} | {name: _flat(point[name]) for name in sweep.swept}
 
 
 def _rows(sweep: Sweep, point: Point, run: Run) -> Iterator[Row]:
-    named: Row = {"run_id": run.run_id}
-    named |= {name: _flat(point[name]) for name in sweep.swept}
+    named = _identity(sweep, point, run)
     if sweep.collect.metrics:
         metrics = read_json(run.folder / "metrics.json") or {}
         for name in sweep.collect.metrics:
@@ -48,14 +74,16 @@ def _rows(sweep: Sweep, point: Point, run: Run) -> Iterator[Row]:
     if sweep.collect.table is None:
         yield named
         return
+    yield from _table_rows(sweep, named, run, sweep.collect.table)
+
+
+def _table_rows(sweep: Sweep, named: Row, run: Run, table: str) -> Iterator[Row]:
     try:
-        with open(run.table(sweep.collect.table), encoding="utf-8", newline="") as stream:
+        with open(run.table(table), encoding="utf-8", newline="") as stream:
             # Where a table repeats a parameter, as `activation` does, it is the same fact.
             yield from (named | row for row in csv.DictReader(stream))
     except FileNotFoundError:
-        raise UserError(
-            f"{sweep.path}: collect.table: run {run.run_id} has no table {sweep.collect.table!r}"
-        ) from None
+        raise UserError(f"{sweep.path}: collect: run {run.run_id} has no table {table!r}") from None
 
 
 def _flat(value: Any) -> Any:
@@ -73,7 +101,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
-    """Collect and write the table, its provenance beside it; return the table's path.
+    """Collect and write the table, provenance and `collect.tables` beside it; return its path.
 
     Args:
         sweep: the sweep.
@@ -82,6 +110,8 @@ def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
     """
     path = output or results_root() / sweep.name / TABLE
     write_text(path, _csv(collect(sweep, state)))
+    for name in sweep.collect.tables:
+        write_text(path.with_name(f"{name}.csv"), _csv(collect_table(sweep, state, name)))
     records = [run.provenance() for _, run in state.with_status("done")]
     write_json(
         path.with_name("provenance.json"),

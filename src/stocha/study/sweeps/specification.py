@@ -9,7 +9,7 @@
     points: [{width: 64, activation: relu}]            # further points
     exclude: [{width: 2, activation: silu}]            # points that match are left out
     seeds: 5                               # the notebook's `seed` from 0 to 4, or a list
-    collect: {table: final, metrics: [best]}
+    collect: {table: final, metrics: [best], tables: [curves]}
     page: {x: width, y: val_loss, hue: activation}
 
 Everything is checked against the notebook's own declared parameters before anything runs.
@@ -30,7 +30,7 @@ from stocha.study.runs import Run
 from stocha.study.sweeps.located import Key, Located, read_located
 
 _KEYS = ("notebook", "fixed", "grid", "zip", "points", "exclude", "seeds", "collect", "page")
-_COLLECT = ("table", "metrics")
+_COLLECT = ("table", "metrics", "tables")
 _PAGE = ("title", "x", "y", "hue", "log_x", "log_y")
 
 Point = dict[str, Value]
@@ -45,6 +45,8 @@ class Collect:
     """A table of the run: all its rows."""
     metrics: tuple[str, ...]
     """Single values of the run's `metrics.json`."""
+    tables: tuple[str, ...] = ()
+    """Further tables of the run, each collected in a file of its own; a run may lack them."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +210,16 @@ def _disjoint(document: Located, groups: Mapping[str, Mapping[str, Any]]) -> Non
 def _collect(document: Located) -> Collect:
     given = _mapping(document, ("collect",))
     _known_keys(document, ("collect",), _COLLECT)
-    table, metrics = given.get("table"), given.get("metrics", [])
+    table = given.get("table")
     if table is not None and not isinstance(table, str):
         raise document.mistake(("collect", "table"), "must be the name of a table of the run")
-    if not isinstance(metrics, list) or not all(isinstance(name, str) for name in metrics):
-        raise document.mistake(("collect", "metrics"), "must be a list of names of metrics")
-    return Collect(table, tuple(metrics))
+    named = {}
+    for key in ("metrics", "tables"):
+        names = given.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise document.mistake(("collect", key), f"must be a list of names of {key}")
+        named[key] = tuple(names)
+    return Collect(table, named["metrics"], named["tables"])
 
 
 def _known_keys(document: Located, key: Key, known: tuple[str, ...]) -> None:
