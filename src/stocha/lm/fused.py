@@ -84,8 +84,9 @@ def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 
 def _array(x: Tensor) -> NDArray[Any]:
-    """The memory of a tensor, as kernels take it."""
-    array: NDArray[Any] = x.detach().contiguous().numpy()
+    """The memory of a contiguous tensor, which kernels read and write."""
+    assert x.is_contiguous()
+    array: NDArray[Any] = x.detach().numpy()
     return array
 
 
@@ -115,7 +116,7 @@ class AddRMSNorm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         x = x.contiguous()
         total, out, scale = torch.empty_like(x), torch.empty_like(x), torch.empty(x.shape[:-1])
-        _norm(x, more, True, weight, eps, total, scale, out)
+        _norm(x, more.contiguous(), True, weight, eps, total, scale, out)
         ctx.save_for_backward(total, scale, weight)
         ctx.set_materialize_grads(False)
         return total, out
@@ -147,9 +148,9 @@ def _norm_backward(
 ) -> tuple[Tensor, Tensor]:
     rows = (-1, x.shape[-1])
     dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
-    other = _array(x if more is None else more).reshape(rows)
+    other = _array(x if more is None else more.contiguous()).reshape(rows)
     kernels.norm_backward(
-        _array(dy).reshape(rows), _array(x).reshape(rows), _array(scale).reshape(-1),
+        _array(dy.contiguous()).reshape(rows), _array(x).reshape(rows), _array(scale).reshape(-1),
         _array(weight), other, more is not None, _array(dx).reshape(rows), _array(dweight),
     )  # fmt: skip
     return dx, dweight
@@ -172,7 +173,7 @@ class Attention(torch.autograd.Function):
         waves = _array(torch.view_as_real(turn)).reshape(length, width)
         q, y = (torch.empty(slabs * group * length, width) for _ in range(2))
         k, v = (torch.empty(slabs, length, width) for _ in range(2))
-        parts = _array(qkv).reshape(batch, length, -1, width)
+        parts = _array(qkv.contiguous()).reshape(batch, length, -1, width)
         kernels.split_heads(parts, waves, group, ROWS, _array(q), _array(k), _array(v))
         weights = []
         for some, start, end, at in _pieces(slabs, group, length):
@@ -301,7 +302,7 @@ class HeadLoss(torch.autograd.Function):
         dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
         space = torch.empty(min(len(x), HEAD_ROWS), len(weight))
         loss = 0.0
-        to_logits, chosen, work = weight.t(), _array(targets), _array(space)
+        to_logits, chosen, work = weight.t(), _array(targets.contiguous()), _array(space)
         for rows, some, out in _blocks(HEAD_ROWS, x, dx):
             logits = torch.mm(some, to_logits, out=space[: len(some)])
             loss += kernels.cross_entropy(work[: len(some)], chosen[rows])
