@@ -57,3 +57,10 @@ def test_an_empty_record_has_the_columns_that_identify_a_run(tmp_path):
     rows = campaign.recorded_or_empty("points", campaign.Tables(tmp_path))
     assert rows.empty
     assert list(rows.columns) == ["run_id", "arm", "seed"]
+
+
+def test_an_incomplete_record_names_the_commands_that_complete_it():
+    assert campaign.incomplete(["lm_lr"], 20, 20) == ""
+    text = campaign.incomplete(["lm_lr"], 3, 20)
+    assert "3 of 20 runs" in text
+    assert "stocha sweep run sweeps/lm_lr.yml --jobs 2\nstocha sweep collect sweeps/lm_lr.yml" in text

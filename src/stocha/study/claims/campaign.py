@@ -172,3 +172,19 @@ def best_stocha(points: pd.DataFrame, ending: str = "") -> float | None:
     arms = {f"stocha({p:g}){ending}": p for p in PROBABILITIES}
     common = wide[[arm for arm in arms if arm in wide]].dropna()
     return None if common.empty else arms[str(common.mean().idxmin())]
+
+
+def incomplete(names: Iterable[str], recorded: int, wanted: int) -> str:
+    """What is missing of the sweeps `names` and how to make it, as Markdown; empty if nothing is."""
+    if recorded >= wanted:
+        return ""
+    commands = [
+        f"stocha sweep {verb} sweeps/{name}.yml{jobs}"
+        for name in names
+        for verb, jobs in (("run", " --jobs 2"), ("collect", ""))
+    ]
+    text = "\n".join(commands)
+    return (
+        f"**{recorded} of {wanted} runs are recorded.** What rests on the others is missing below, "
+        f"or reads —. They are made, and recorded, with\n\n```sh\n{text}\n```"
+    )
