@@ -170,7 +170,7 @@ class Attention(torch.autograd.Function):
         group = heads // kv_heads
         width = qkv.shape[-1] // (heads + 2 * kv_heads)
         slabs = batch * kv_heads
-        waves = _array(torch.view_as_real(turn)).reshape(length, width)
+        waves = _array(torch.view_as_real(turn.contiguous())).reshape(length, width)
         q, y = (torch.empty(slabs * group * length, width) for _ in range(2))
         k, v = (torch.empty(slabs, length, width) for _ in range(2))
         parts = _array(qkv.contiguous()).reshape(batch, length, -1, width)
