@@ -39,6 +39,24 @@ def test_every_activation_has_its_own_colour_label_and_line() -> None:
         assert len({str(look[key]) for look in looks.values()}) == len(names())
 
 
+def test_an_arm_has_the_colour_of_the_activation_it_begins_with() -> None:
+    arms = ["silu", "silu+ft(0.1)", "stocha(0.5)", "stocha(0.5)+ft(0.1)", "relu+silu(0.1)", "relu2"]
+    looks = figures.look(arms)
+    begins = ["silu", "silu", "stocha", "stocha", "relu", "relu2"]
+    assert [looks[arm]["color"] for arm in arms] == [figures.COLOURS[name] for name in begins]
+    for first, second in (arms[:2], arms[2:4]):
+        assert looks[first]["linestyle"] != looks[second]["linestyle"]
+        assert looks[first]["marker"] != looks[second]["marker"]
+    # levels that are no arm, beside one that is: the first colour that no activation here has
+    assert figures.look(["silu", "flip 0.1"])["flip 0.1"]["color"] == figures.COLOURS["relu"]
+
+
+def test_a_blank_panel_says_why(ax: Axes) -> None:
+    assert figures.blank("no runs yet", ax) is ax
+    assert [text.get_text() for text in ax.texts] == ["no runs yet"]
+    assert not ax.axison
+
+
 def test_colours_are_dark_enough_for_white_and_its_inverse() -> None:
     def luminance(colour: str) -> float:
         linear = [

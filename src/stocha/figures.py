@@ -6,6 +6,8 @@ and each comes with its own line style and marker, so that a grey print stays le
 dark on white; the book's stylesheet inverts them in dark mode.
 """
 
+import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +44,12 @@ LABELS: dict[str, str] = {
     "rrelu": "RReLU",
 }
 """Each activation's name in legends and labels."""
+
+_ARM_COLOURS = COLOURS | {
+    "expected": COLOURS["learnable_stoch"],
+    "anneal": COLOURS["gumbel_stoch"],
+}
+_ARM = re.compile(r"(?P<begins>\w+?)(\([\d.]+\))?(\+\w+\([\d.]+\))?")
 
 INTERVALS = ("std", "t")
 WIDTH = 7.0  # inches: at 200 dpi twice the 700 px of the book's column
@@ -98,24 +106,46 @@ def style() -> None:
 def look(levels: Iterable[Hashable]) -> dict[Hashable, dict[str, Any]]:
     """Return colour, line style, marker and label of every level, for matplotlib's keywords.
 
-    An activation has its own everywhere; other levels (widths, schedules, …) take what the
-    activations present leave over, in the order given, and their text as label.
+    An activation has its own everywhere. An arm of the language model, as `stocha(0.5)+ft(0.1)`,
+    has the colour of the activation it begins with, and a line style and marker that tell it from
+    its kin. Other levels (widths, schedules, …) take what the activations present leave over, in
+    the order given, and their text as label.
     """
     order = list(dict.fromkeys(levels))
     names = list(COLOURS)
     spare = [slot for slot, name in enumerate(names) if name not in order]
     chosen: dict[Hashable, dict[str, Any]] = {}
+    kin: Counter[str] = Counter()
     for level in order:
-        known = level in COLOURS
-        slot = names.index(str(level)) if known else spare.pop(0) if spare else len(chosen)
-        slot %= len(names)
+        begins = _begins(level)
+        if begins is None:
+            slot = spare.pop(0) if spare else len(chosen)
+            colour = COLOURS[names[slot % len(names)]]
+        else:
+            colour = _ARM_COLOURS[begins]
+            slot = list(COLOURS.values()).index(colour) + kin[begins]
+            kin[begins] += 1
         chosen[level] = {
-            "color": COLOURS[names[slot]],
-            "linestyle": _DASHES[slot],
-            "marker": _MARKERS[slot],
+            "color": colour,
+            "linestyle": _DASHES[slot % len(_DASHES)],
+            "marker": _MARKERS[slot % len(_MARKERS)],
             "label": LABELS.get(str(level), str(level)),
         }
     return chosen
+
+
+def _begins(level: Hashable) -> str | None:
+    """The activation that an arm of the language model begins with; None for another level."""
+    found = _ARM.fullmatch(str(level))
+    return found["begins"] if found and found["begins"] in _ARM_COLOURS else None
+
+
+def blank(text: str = "not recorded yet", ax: Axes | None = None) -> Axes:
+    """Draw an empty panel that says why: a page stays whole while its table is missing."""
+    ax = ax or plt.gca()
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    ax.set_axis_off()
+    return ax
 
 
 def interval(values: npt.ArrayLike, kind: str = "t") -> tuple[float, float, float]:

@@ -41,9 +41,9 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-def both(first: Verdict, second: Verdict) -> Verdict:
-    """The verdict on a claim of two parts: partly where exactly one is replicated."""
-    verdicts = {first, second}
+def both(*parts: Verdict) -> Verdict:
+    """The verdict on a claim of two parts or more: partly where some but not all are replicated."""
+    verdicts = set(parts)
     if verdicts == {Verdict.REPLICATED}:
         return Verdict.REPLICATED
     if Verdict.REPLICATED in verdicts:

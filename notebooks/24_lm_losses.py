@@ -1,0 +1,299 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   stocha:
+#     inputs: ["results/lm_campaign*/*.csv", "sweeps/lm_campaign*.yml", "notebooks/21_lm_run.py"]
+# ---
+
+# %% [markdown]
+# # Does it work?
+#
+# The paper's case {cite:p}`lomeli2025stochastic` in one sentence: train with SiLU, or with a draw of SiLU
+# and ReLU, finish with ReLU, and keep most of what SiLU gained over ReLU (L1, L2, L4, L5), while
+# StochA also works as it is, without the finish (L8). Here are the final losses of every arm of the
+# [protocol](../lm_protocol.md), and of the controls.
+
+# %% tags=["parameters", "remove-cell"]
+scale: str = "book"  # no effect here: the page reads recorded runs {smoke, book, full}
+
+# %% tags=["scales", "remove-cell"]
+scales = {"smoke": {}, "book": {}, "full": {}}
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from IPython.display import Markdown, display
+
+from stocha import figures
+from stocha.study.claims import campaign
+from stocha.study.claims.intervals import Verdict
+from stocha.study.paths import project_root
+from stocha.study.session import open_run
+from stocha.study.sweeps.specification import read_sweep
+
+run = open_run("24_lm_losses", globals())
+figures.style()
+sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
+points = run.table("points", campaign.recorded_or_empty("points"))
+progress = run.table("progress", campaign.progress(sweeps, points))
+done, wanted = progress["recorded"].sum(), progress[["recorded", "missing"]].sum().sum()
+display(Markdown(campaign.incomplete(campaign.SWEEPS, done, wanted)))
+
+# %% [markdown]
+# ## What is recorded
+
+# %% tags=["hide-input"]
+progress.assign(arm=progress["arm"].map(campaign.label)).set_index("arm")
+
+# %% [markdown]
+# An arm in two sweeps counts each seed once. Arms with the same seed share initialisation and batches, so
+# differences are taken seed by seed.
+#
+# ## Final losses
+
+# %% tags=["hide-input"]
+main = progress["arm"].str.fullmatch(r"(silu|relu|stocha\([\d.]+\))(\+ft\([\d.]+\))?")
+arms, controls = list(progress.loc[main, "arm"]), list(progress.loc[~main, "arm"])
+names = {arm: campaign.label(arm) for arm in progress["arm"]}
+have = [arm for arm in progress["arm"] if arm in set(points["arm"])]
+wide = campaign.by_seed(points, "loss") if len(points) else pd.DataFrame()
+
+
+def ordered(wanted):
+    """The rows of `points` of the wanted arms that are recorded, in the sweep's order."""
+    kept = [arm for arm in have if arm in wanted]
+    return points.set_index("arm").loc[kept].reset_index() if kept else points.iloc[:0]
+
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-losses", "caption": "Validation loss after training, each model with the activation it ended with. Dots are seeds; mark and bar their mean and 95 % t-interval."}, "image": {"alt": "Dot plot of the final validation loss of every arm, one line an arm, a dot for each seed with mean and interval."}}
+figure = plt.figure(figsize=(figures.WIDTH, 5.2))
+if ordered(arms).empty:
+    figures.blank()
+else:
+    figures.estimates(ordered(arms), "loss", by="arm", names=names)
+    plt.gca().set_xlabel("validation loss / nats a token")
+plt.show()
+
+# %% tags=["remove-input"]
+run.figure_data("points")
+
+# %% [markdown]
+# What a seed decides, initialisation and batches, the arms share. Each model compared with SiLU's of the same
+# seed:
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-paired", "caption": "Validation loss less that of SiLU with the same seed. Dots are seeds; mark and bar the mean difference and its 95 % t-interval."}, "image": {"alt": "Dot plot of differences of the final validation loss from SiLU, one line an arm, with a line at zero."}}
+figure = plt.figure(figsize=(figures.WIDTH, 5.2))
+if "silu" in have and len(have) > 1:
+    figures.paired_differences(ordered(arms), "loss", "silu", by="arm", pair="seed", names=names)
+    plt.gca().set_xlabel("validation loss − SiLU's / nats")
+else:
+    figures.blank()
+plt.show()
+
+# %% tags=["remove-input"]
+run.figure_data("points")
+
+
+# %% tags=["hide-input"]
+def means(column, digits=4):
+    """Mean over seeds of a column of `points`, by arm."""
+    return points.groupby("arm")[column].mean().reindex(have).map(f"{{:.{digits}f}}".format)
+
+
+columns = {"loss": "loss / nats", "bits_per_byte": "bits per byte", "heldout_loss": "held-out loss"}
+columns |= {"train_loss": "training loss", "relu_loss": "loss with ReLU"}
+table = pd.DataFrame({words: means(column) for column, words in columns.items()} if have else {})
+if have:
+    table["− SiLU"] = [
+        campaign.paired(wide, arm, "silu", "").text().strip() if arm != "silu" else "0"
+        for arm in have
+    ]
+    run.table("means", table.reset_index())
+table.rename(index=names).rename_axis("arm") if have else "not recorded yet"
+
+# %% [markdown]
+# Training loss is the mean of the last 2 % of the steps, with whatever activation was in force; *held-out* is a
+# package that no training text comes from.
+#
+# ## The claims' own differences
+#
+# Where a claim leaves StochA's p open, the protocol takes the best of three.
+
+# %% tags=["hide-input"]
+plain, tuned = (
+    campaign.best_stocha(points, ending) if have else None for ending in ("", "+ft(0.1)")
+)
+plain, tuned = (0.5 if p is None else p for p in (plain, tuned))
+together, alone = f"stocha({tuned:g})+ft(0.1)", "silu+ft(0.1)"
+pairs = [
+    ("L1", "train_loss", "relu", f"stocha({plain:g})"),
+    ("L1", "train_loss", f"stocha({plain:g})", "silu"),
+    ("L4", "loss", "relu", together),
+    ("L5", "loss", alone, together),
+    ("L5", "loss", alone, "silu"),
+    ("L5", "loss", together, "silu"),
+    ("L9", "loss", "bernoulli_silu", "relu"),
+]
+
+
+def estimated(column, first, second):
+    """A row of a table: the paired difference, its interval, its seeds."""
+    source = campaign.by_seed(points, column) if have else pd.DataFrame()
+    found = campaign.paired(source, first, second)
+    shown = found.seeds > 1
+    return {
+        "difference": found.name,
+        "of": column.replace("_", " "),
+        "mean / nats": f"{found.estimate.mean:+.4f}" if found.seeds else "—",
+        "95 % interval": f"[{found.estimate.low:+.4f}, {found.estimate.high:+.4f}]"
+        if shown
+        else "—",
+        "seeds": found.seeds,
+    }, found
+
+
+differences = run.table(
+    "differences", pd.DataFrame([{"claim": claim, **estimated(*pair)[0]} for claim, *pair in pairs])
+)
+differences.set_index("claim")
+
+# %% [markdown]
+# ## What ReLU costs an untuned model
+#
+# Every model was evaluated with four activations, whatever it was trained with (L2, L8): StochA sampled and in
+# expectation, SiLU, ReLU.
+
+# %% tags=["hide-input"]
+scores = campaign.recorded_or_empty("evaluation")
+forms = {
+    "sampled": "StochA, sampled",
+    "expected": "StochA, expected",
+    "silu": "SiLU",
+    "relu": "ReLU",
+}
+heat = pd.DataFrame()
+if len(scores):
+    heat = (
+        scores[scores["split"] == "validation"]
+        .pivot_table(index="arm", columns="form", values="loss")
+        .reindex(index=have, columns=list(forms))
+    )
+run.table("evaluation", scores)
+
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-forms", "caption": "Validation loss of every model under four activations, mean over seeds; the colour is the loss above the row's lowest, on a scale that the largest tenth exceeds."}, "image": {"alt": "Heat table of validation losses: one row an arm, one column an activation used for evaluation."}}
+figure = plt.figure(figsize=(figures.WIDTH, 0.6 + 0.28 * max(len(heat), 4)))
+if heat.empty:
+    figures.blank()
+else:
+    above = heat.sub(heat.min(axis=1), axis=0)
+    sns.heatmap(
+        above.rename(index=names, columns=forms),
+        annot=heat,
+        fmt=".3f",
+        cmap="Blues",
+        vmin=0,
+        vmax=max(float(above.stack().quantile(0.9)), 1e-3),
+        cbar_kws={"label": "above the row's lowest / nats"},
+        annot_kws={"size": 8},
+    )
+    plt.gca().set(xlabel="", ylabel="")
+    plt.gca().grid(visible=False)
+plt.show()
+
+# %% tags=["remove-input"]
+run.figure_data("evaluation")
+
+# %% tags=["hide-input"]
+untuned = campaign.over_seeds("", pd.Series(dtype=float))
+between = {}
+if have:
+    silu = points[points["arm"] == "silu"].set_index("seed")
+    untuned = campaign.over_seeds("", silu["relu_loss"] - silu["loss"])
+cost = campaign.paired(wide, alone, "silu", "")
+sampled = f"stocha({plain:g})"
+run.glue("lm-loss-untuned", untuned.text().strip())
+run.glue("lm-loss-tuned", cost.text().strip())
+run.glue("lm-loss-sampled-name", campaign.label(sampled))
+run.glue("lm-loss-sampled-relu", campaign.paired(wide, "relu", sampled, "").text().strip())
+run.glue("lm-loss-sampled-silu", campaign.paired(wide, sampled, "silu", "").text().strip())
+
+# %% [markdown]
+# Running the SiLU model with ReLU, without any training for it, changes its loss by (nats)
+# {glue:text}`lm-loss-untuned`. After Swi+FT(0.1) the difference from SiLU is {glue:text}`lm-loss-tuned`.
+# Sampled at test time, {glue:text}`lm-loss-sampled-name` stands to its neighbours as follows: ReLU minus StochA
+# {glue:text}`lm-loss-sampled-relu`; StochA minus SiLU {glue:text}`lm-loss-sampled-silu`.
+#
+# ## Loss against sparsity
+#
+# The trade that the method is for. The zeros are [a later page's subject](25_lm_zeros.ipynb); here their mean share, with
+# the model's own activation.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-pareto", "caption": "Validation loss against the mean share of exact zeros, each model with its own activation. Small marks are seeds, large ones means. Better is down and to the right."}, "image": {"alt": "Scatter of validation loss against sparsity, one colour and marker an arm, small marks for seeds and large for means."}}
+figure = plt.figure(figsize=(figures.WIDTH, 5))
+if not have:
+    figures.blank()
+else:
+    axes = plt.gca()
+    looks = figures.look(have)
+    for arm in have:
+        rows, shape = points[points["arm"] == arm], looks[arm]
+        drawn = {"marker": shape["marker"], "color": shape["color"], "linestyle": ""}
+        axes.plot(rows["sparsity"], rows["loss"], ms=3, alpha=0.5, **drawn)
+        centre = rows[["sparsity", "loss"]].mean()
+        axes.plot(*centre, ms=8, label=names[arm], **drawn)
+    axes.set(xlabel="share of exact zeros", ylabel="validation loss / nats a token")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+plt.show()
+
+# %% tags=["remove-input"]
+run.figure_data("points")
+
+# %% [markdown]
+# ## Controls
+#
+# No claim of the paper. Expected StochA trains with the mean of the draw, a function with a small negative
+# slope and no noise: if it ends where StochA does, the noise was not needed. ReLU → SiLU switches the
+# other way. The annealed run goes from SiLU to ReLU over the whole training. GELU and ReLU² say how special
+# the two are. A difference is *answered* where its interval, over at least three seeds, excludes zero.
+
+# %% tags=["hide-input"]
+questions = {
+    "noise, or slope?": [("expected(0.5)+ft(0.1)", "stocha(0.5)+ft(0.1)")],
+    "a late switch the other way": [("relu+silu(0.1)", "relu")],
+    "gradually or at once?": [("anneal", "silu+ft(0.1)")],
+    "other smooth, other sparse": [("gelu", "silu"), ("relu2", "relu")],
+}
+rows = []
+for question, asked in questions.items():
+    for pair in asked:
+        row, found = estimated("loss", *pair)
+        answered = found.positive in (Verdict.REPLICATED, Verdict.CONTRADICTED)
+        rows.append({"question": question, **row, "": "answered" if answered else "not resolved"})
+answers = run.table("controls", pd.DataFrame(rows).rename(columns={"": "reading"}))
+answers.drop(columns="of").set_index("question")
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-controls", "caption": "Controls: validation loss less that of SiLU with the same seed; ReLU and two arms of the method for comparison. Dots are seeds; mark and bar the mean difference and its 95 % t-interval."}, "image": {"alt": "Dot plot of differences of the final validation loss from SiLU for the controls, with ReLU and two Swi+FT arms for comparison."}}
+figure = plt.figure(figsize=(figures.WIDTH, 4))
+compared = ordered(["silu", "relu", alone, "stocha(0.5)+ft(0.1)", *controls])
+if "silu" in have and len(have) > 1:
+    figures.paired_differences(compared, "loss", "silu", by="arm", pair="seed", names=names)
+    plt.gca().set_xlabel("validation loss − SiLU's / nats")
+else:
+    figures.blank()
+plt.show()
+
+# %% tags=["remove-input"]
+run.figure_data("points")
+
+# %% [markdown]
+# Verdicts on L1, L2, L4, L5, L8 and L9, by the criteria of the [protocol](../lm_protocol.md), are in the
+# [ledger](01_claims.ipynb).

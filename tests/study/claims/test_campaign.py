@@ -1,0 +1,66 @@
+"""Arms and their names; what is recorded of a sweep and what is missing."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from stocha.study.claims import campaign
+from stocha.study.paths import project_root
+from stocha.study.sweeps.specification import read_sweep
+
+SWEEPS = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
+
+
+def test_an_arm_has_the_name_that_chapter_21_gives_it():
+    text = (project_root() / "notebooks" / "21_lm_run.py").read_text()
+    lines = re.findall(r"^(?:drawn|before|ending|name) = .*$", text, re.MULTILINE)
+    assert len(lines) == 4
+    for point in SWEEPS[0].points:
+        given = dict(point)
+        exec("\n".join(lines), given)
+        assert campaign.arm_of(point) == given["name"]
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [
+        ("silu", "SiLU"),
+        ("relu2", "ReLU²"),
+        ("silu+ft(0.05)", "Swi+FT(0.05)"),
+        ("stocha(0.5)", "StochA(0.5)"),
+        ("stocha(0.5)+ft(0.1)", "StochA(0.5) + Swi+FT(0.1)"),
+        ("expected(0.5)+ft(0.1)", "expected StochA(0.5) + Swi+FT(0.1)"),
+        ("relu+silu(0.1)", "ReLU → SiLU(0.1)"),
+        ("anneal", "anneal SiLU → ReLU"),
+    ],
+)
+def test_an_arms_name_in_words(arm, name):
+    assert campaign.label(arm) == name
+
+
+def test_progress_counts_what_is_missing_of_both_sweeps():
+    nothing = pd.DataFrame(columns=["run_id", "arm", "seed"])
+    table = campaign.progress(SWEEPS, nothing).set_index("arm")
+    assert len(table) == 21
+    assert table["recorded"].sum() == 0
+    assert table.loc["silu", "missing seeds"] == "0, 1, 2, 3, 4"
+    assert table.loc["gelu", "missing"] == 3
+    some = pd.DataFrame({"arm": ["silu", "silu", "gelu", "other"], "seed": [0, 3, 1, 0]})
+    table = campaign.progress(SWEEPS, some).set_index("arm")
+    assert table.loc["silu", ["recorded", "missing seeds"]].tolist() == [2, "1, 2, 4"]
+    assert table.loc["gelu", "missing seeds"] == "0, 2"
+    assert table["recorded"].sum() == 3
+
+
+def test_an_empty_record_has_the_columns_that_identify_a_run(tmp_path):
+    rows = campaign.recorded_or_empty("points", campaign.Tables(tmp_path))
+    assert rows.empty
+    assert list(rows.columns) == ["run_id", "arm", "seed"]
+
+
+def test_an_incomplete_record_names_the_commands_that_complete_it():
+    assert campaign.incomplete(["lm_lr"], 20, 20) == ""
+    text = campaign.incomplete(["lm_lr"], 3, 20)
+    assert "3 of 20 runs" in text
+    assert "stocha sweep run sweeps/lm_lr.yml --jobs 2\nstocha sweep collect sweeps/lm_lr.yml" in text

@@ -1,0 +1,307 @@
+"""The language model's claims, on tables made so that the verdict is known."""
+
+import random
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stocha.study.claims.campaign import SWEEPS
+from stocha.study.claims.ledger import Assessment, Tables, Verdict, assess
+from stocha.study.claims.paper import CLAIMS
+
+CAMPAIGN, MORE = SWEEPS
+BY_ID = {claim.id: claim for claim in CLAIMS}
+BOTH, ALONE = "stocha(0.5)+ft(0.1)", "silu+ft(0.1)"
+PROBES = ("next_line", "corrupted_line", "copy")
+SEEDS = (0, 1, 2)
+
+
+def jitter(arm: str, seed: int) -> float:
+    """Less than 0.001, another for each arm and seed."""
+    return random.Random(f"{arm} {seed}").uniform(0, 1e-3)
+
+
+def write(root: Path, name: str, rows: list[dict[str, object]], sweep: str = CAMPAIGN) -> None:
+    folder = root / sweep
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+
+
+def per_run(
+    levels: Mapping[str, float], column: str, seeds: tuple[int, ...] = SEEDS
+) -> list[dict[str, object]]:
+    return [
+        {"run_id": f"{arm}-{seed}", "arm": arm, "seed": seed, column: level + jitter(arm, seed)}
+        for (arm, level), seed in product(levels.items(), seeds)
+    ]
+
+
+def write_losses(
+    root: Path, levels: Mapping[str, float], seeds: tuple[int, ...] = SEEDS, sweep: str = CAMPAIGN
+) -> None:
+    write(root, "points", per_run(levels, "loss", seeds), sweep)
+
+
+def found(root: Path, claim: str) -> Assessment:
+    return assess(BY_ID[claim], Tables(root))
+
+
+@pytest.mark.parametrize("claim", ["L1", "L2", "L3", "L4", "L5", "L6", "L8", "L9", "L10"])
+def test_without_tables_or_without_its_arms_a_claim_is_not_yet_studied(tmp_path, claim):
+    assert found(tmp_path, claim) == Assessment(Verdict.NOT_STUDIED, "—")
+    columns = ("loss", "relu_loss", "train_loss", "sparsity", "dead", "steps_after", "after")
+    decoy: list[dict[str, object]] = [
+        {"run_id": "x", "arm": "gelu", "seed": seed, **dict.fromkeys(columns, 1.0)}
+        for seed in SEEDS
+    ]
+    for name in ("points", "evaluation", "probes", "switch_loss"):
+        forms = [row | {"form": "own", "split": "validation", "probe": "copy"} for row in decoy]
+        write(tmp_path, name, [row | {"margin": 1.0} for row in forms])
+    assert found(tmp_path, claim) == Assessment(Verdict.NOT_STUDIED, "—")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "verdict", "shown"),
+    [
+        ((0,), Verdict.NOT_RESOLVED, "1 seed"),
+        ((0, 1), Verdict.NOT_RESOLVED, "2 seeds"),
+        ((0, 1, 2), Verdict.REPLICATED, "3 seeds"),
+    ],
+)
+def test_a_verdict_needs_three_seeds(tmp_path, seeds, verdict, shown):
+    write_losses(tmp_path, {"relu": 2.1, BOTH: 2.0}, seeds)
+    assessment = found(tmp_path, "L4")
+    assert assessment.verdict is verdict
+    assert assessment.estimate.endswith(shown)
+    assert ("[" in assessment.estimate) == (len(seeds) > 1)
+
+
+def test_further_seeds_lie_in_a_second_sweep_and_no_run_counts_twice(tmp_path):
+    levels = {"relu": 2.1, BOTH: 2.0}
+    write_losses(tmp_path, levels, (0, 1, 2))
+    write_losses(tmp_path, {"relu": 9.0, BOTH: 9.9}, (2, 3), MORE)
+    assert found(tmp_path, "L4").estimate.endswith("4 seeds")
+    write_losses(tmp_path, levels, (2, 3), MORE)
+    before = found(tmp_path, "L4")
+    assert before.verdict is Verdict.REPLICATED
+    write_losses(tmp_path, {"relu": 9.0, BOTH: 9.9}, (2,), MORE)
+    assert found(tmp_path, "L4").estimate.endswith("3 seeds")
+    assert found(tmp_path, "L4").verdict is Verdict.REPLICATED
+
+
+@pytest.mark.parametrize(
+    ("relu", "expected"),
+    [(2.1, Verdict.REPLICATED), (2.0, Verdict.NOT_RESOLVED), (1.9, Verdict.CONTRADICTED)],
+)
+def test_l4_is_the_sign_of_the_interval(tmp_path, relu, expected):
+    write_losses(tmp_path, {"relu": relu, BOTH: 2.0})
+    assert found(tmp_path, "L4").verdict is expected
+
+
+def test_the_best_p_stands_for_stocha_and_one_half_stands_beside_it(tmp_path):
+    levels = {"relu": 2.1, "stocha(0.3)+ft(0.1)": 2.0, BOTH: 2.2}
+    write_losses(tmp_path, levels)
+    assessment = found(tmp_path, "L4")
+    assert assessment.verdict is Verdict.REPLICATED
+    first, second = assessment.estimate.split("; ")
+    assert "StochA(0.3)" in first
+    assert "+0.10" in first or "+0.09" in first
+    assert "StochA(0.5)" in second
+    assert " -0.10" in second or " -0.09" in second
+
+
+def test_the_best_p_is_chosen_over_common_seeds(tmp_path):
+    rows = per_run({"relu": 2.1, BOTH: 2.0}, "loss")
+    rows += per_run({"stocha(0.3)+ft(0.1)": 2.05}, "loss", (0,))
+    rows += per_run({BOTH: 2.3}, "loss", (3,))
+    write(tmp_path, "points", rows)
+    assert "StochA(0.5)" in found(tmp_path, "L4").estimate
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ({ALONE: 2.2, BOTH: 2.1, "silu": 2.0}, Verdict.REPLICATED),
+        ({ALONE: 2.1, BOTH: 2.2, "silu": 2.0}, Verdict.PARTLY),
+        ({ALONE: 2.1, BOTH: 2.2, "silu": 2.3}, Verdict.CONTRADICTED),
+        ({ALONE: 2.1, BOTH: 2.1, "silu": 2.2}, Verdict.NOT_RESOLVED),
+    ],
+)
+def test_l5_orders_three_recipes(tmp_path, levels, expected):
+    write_losses(tmp_path, levels)
+    assert found(tmp_path, "L5").verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("bernoulli", "expected"), [(2.2, Verdict.REPLICATED), (2.0, Verdict.CONTRADICTED)]
+)
+def test_l9_compares_bernoulli_with_relu(tmp_path, bernoulli, expected):
+    write_losses(tmp_path, {"relu": 2.1, "silu": 2.0, "bernoulli_silu": bernoulli})
+    assert found(tmp_path, "L9").verdict is expected
+
+
+@pytest.mark.parametrize(("relu", "expected"), [(2.2, Verdict.REPLICATED), (2.05, Verdict.PARTLY)])
+def test_l1_reads_training_losses_of_the_p_with_the_best_validation_loss(tmp_path, relu, expected):
+    validation = {"relu": 9.0, "silu": 9.0, "stocha(0.3)": 1.0, "stocha(0.5)": 2.0}
+    training = {"relu": relu, "silu": 2.0, "stocha(0.3)": 2.1, "stocha(0.5)": 1.0}
+    rows = per_run(validation, "loss")
+    for row in rows:
+        arm, seed = str(row["arm"]), int(str(row["seed"]))
+        row["train_loss"] = training[arm] + jitter(arm, seed)
+    write(tmp_path, "points", rows)
+    assert found(tmp_path, "L1").verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("untuned", "tuned", "expected"),
+    [
+        (3.0, 2.1, Verdict.REPLICATED),
+        (3.0, 2.9, Verdict.PARTLY),
+        (1.0, 1.1, Verdict.CONTRADICTED),
+        # nearer to SiLU on its better side
+        (3.0, 1.5, Verdict.REPLICATED),
+    ],
+)
+def test_l2_asks_which_end_the_tuned_model_is_closer_to(tmp_path, untuned, tuned, expected):
+    rows = per_run({"silu": 2.0, ALONE: tuned}, "loss")
+    for row in rows:
+        row["relu_loss"] = untuned if row["arm"] == "silu" else tuned
+    write(tmp_path, "points", rows)
+    assert found(tmp_path, "L2").verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("at_switch", "recovered", "expected"),
+    [
+        (3.0, 2.05, Verdict.REPLICATED),
+        (3.0, 2.2, Verdict.PARTLY),
+        (1.5, 1.9, Verdict.CONTRADICTED),
+    ],
+)
+def test_l3_reads_the_recovery_a_quarter_later(tmp_path, at_switch, recovered, expected):
+    # 144 steps after the switch: a quarter is 36, between 32 and 64. The decoy arm never recovers.
+    def loss(arm: str, after: int) -> float:
+        if after < 0:
+            return 2.0
+        if after == 0 or arm != ALONE:
+            return at_switch if arm == ALONE else 9.0
+        return at_switch if after < 32 else recovered
+
+    rows = [
+        row | {"steps_after": 144, "loss": 2.0} for row in per_run({ALONE: 0, BOTH: 0}, "unused")
+    ]
+    write(tmp_path, "points", rows)
+    write(
+        tmp_path,
+        "switch_loss",
+        [
+            row | {"after": after, "loss": loss(str(row["arm"]), after) + float(str(row["unused"]))}
+            for row in rows
+            for after in (-1, 0, 1, 2, 4, 8, 16, 32, 64, 128)
+        ],
+    )
+    assert found(tmp_path, "L3").verdict is expected
+
+
+def test_l3_is_linear_in_the_logarithm_of_the_step(tmp_path):
+    # a quarter of 32 is 8, halfway between 4 and 16 in logarithms: half of 0.5 of the rise of 1
+    rows = [row | {"steps_after": 32} for row in per_run({ALONE: 2.0}, "loss")]
+    write(tmp_path, "points", rows)
+    losses = {-1: 2.0, 0: 3.0, 1: 3.0, 4: 3.0, 16: 2.5}
+    write(
+        tmp_path,
+        "switch_loss",
+        [row | {"after": after, "loss": loss} for row in rows for after, loss in losses.items()],
+    )
+    assert found(tmp_path, "L3").estimate.endswith("(25% of it)")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [(0.95, Verdict.REPLICATED), (0.85, Verdict.CONTRADICTED)]
+)
+def test_l6_takes_the_sparsest_arm_that_ends_with_relu(tmp_path, level, expected):
+    rows = per_run({"relu": 0.5, BOTH: level, "relu+silu(0.1)": 0.99, "relu2": 0.99}, "sparsity")
+    write(tmp_path, "points", [row | {"dead": 0.25} for row in rows])
+    assessment = found(tmp_path, "L6")
+    assert assessment.verdict is expected
+    assert "StochA(0.5) + Swi+FT(0.1)" in assessment.estimate
+    assert "dead neurons 0.250" in assessment.estimate
+
+
+@pytest.mark.parametrize(
+    ("sampled", "expected"), [(2.1, Verdict.REPLICATED), (2.3, Verdict.PARTLY)]
+)
+def test_l8_samples_the_untuned_model(tmp_path, sampled, expected):
+    levels = {"relu": 2.2, "silu": 2.0, "stocha(0.5)": sampled, BOTH: 1.0}
+    write_losses(tmp_path, levels)
+
+    def loss(arm: str, split: str, form: str) -> float:
+        wanted = "sampled" if arm == "stocha(0.5)" else "own"
+        return levels[arm] if (split, form) == ("validation", wanted) else 7.0
+
+    write(
+        tmp_path,
+        "evaluation",
+        [
+            {
+                "arm": arm,
+                "seed": seed,
+                "split": split,
+                "form": form,
+                "loss": loss(arm, split, form) + jitter(arm, seed),
+            }
+            for arm, seed, split, form in product(
+                levels, SEEDS, ("validation", "heldout"), ("own", "sampled", "relu")
+            )
+        ],
+    )
+    assert found(tmp_path, "L8").verdict is expected
+
+
+BETWEEN = {"relu": 0.0, BOTH: 1.0, "silu": 2.0}
+ABOVE = {"relu": 0.0, BOTH: 3.0, "silu": 2.0}
+BELOW = {"relu": 0.0, BOTH: -1.0, "silu": 2.0}
+REVERSED = {"relu": 2.0, BOTH: 1.0, "silu": 0.0}
+EQUAL = {"relu": 1.0, BOTH: 1.0, "silu": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("margins", "expected"),
+    [
+        ((BETWEEN, BETWEEN, EQUAL), Verdict.REPLICATED),
+        ((BETWEEN, EQUAL, EQUAL), Verdict.NOT_RESOLVED),
+        # beats ReLU everywhere, but one probe has it above SiLU
+        ((BETWEEN, BETWEEN, ABOVE), Verdict.PARTLY),
+        # each half in two probes, both halves in one only
+        (
+            (BETWEEN, {"relu": 0.0, BOTH: 1.0, "silu": 1.0}, {"relu": 1.0, BOTH: 1.0, "silu": 2.0}),
+            Verdict.PARTLY,
+        ),
+        ((BELOW, BELOW, BELOW), Verdict.PARTLY),
+        ((REVERSED, REVERSED, EQUAL), Verdict.CONTRADICTED),
+    ],
+)
+def test_l10_counts_probes(tmp_path, margins, expected):
+    write_losses(tmp_path, dict.fromkeys(BETWEEN, 2.0))
+
+    def level(probe: str, arm: str) -> float:
+        return margins[PROBES.index(probe)][arm]
+
+    write(
+        tmp_path,
+        "probes",
+        [
+            {
+                "arm": arm,
+                "seed": seed,
+                "probe": probe,
+                "form": form,
+                "margin": (level(probe, arm) if form == "own" else 5.0) + jitter(arm, seed),
+            }
+            for arm, seed, probe, form in product(BETWEEN, SEEDS, PROBES, ("own", "relu"))
+        ],
+    )
+    assert found(tmp_path, "L10").verdict is expected
