@@ -94,6 +94,7 @@ figure = plt.figure(figsize=(figures.WIDTH, 5.2))
 if "silu" in have and len(have) > 1:
     figures.paired_differences(ordered(arms), "loss", "silu", by="arm", pair="seed", names=names)
     plt.gca().set_xlabel("validation loss − SiLU's / nats")
+    plt.gca().locator_params(axis="x", nbins=6)
 else:
     figures.blank()
 plt.show()
@@ -174,8 +175,8 @@ differences.set_index("claim")
 # %% tags=["hide-input"]
 scores = campaign.recorded_or_empty("evaluation")
 forms = {
-    "sampled": "StochA, sampled",
-    "expected": "StochA, expected",
+    "sampled": "StochA\nsampled",
+    "expected": "StochA\nexpected",
     "silu": "SiLU",
     "relu": "ReLU",
 }
@@ -287,6 +288,7 @@ compared = ordered(["silu", "relu", alone, "stocha(0.5)+ft(0.1)", *controls])
 if "silu" in have and len(have) > 1:
     figures.paired_differences(compared, "loss", "silu", by="arm", pair="seed", names=names)
     plt.gca().set_xlabel("validation loss − SiLU's / nats")
+    plt.gca().locator_params(axis="x", nbins=6)
 else:
     figures.blank()
 plt.show()

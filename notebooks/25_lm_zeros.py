@@ -74,7 +74,7 @@ run.figure_data("points")
 layers = run.table("sparsity", campaign.recorded_or_empty("sparsity"))
 own = layers[layers["form"] == "own"] if len(layers) else layers
 summary = pd.DataFrame(columns=["sparsity", "dead", "sparsity_live"])
-if ending:
+if ending and len(own):
     summary = own.groupby("arm")[["sparsity", "dead", "sparsity_live"]].mean().reindex(ending)
 most, least = (
     (summary["sparsity"].idxmax(), summary["sparsity"].idxmin()) if len(summary) else (None, None)
@@ -97,7 +97,7 @@ summary.rename(index=names, columns=words).rename_axis("arm").round(3)
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-zeros-layers", "caption": "Share of zeros by layer: median over tokens (mark) and central 90 % (bar), mean of the seeds; the hollow mark is the sparsity of the living neurons, mean over tokens."}, "image": {"alt": "Sparsity by layer for a few arms that end with ReLU: a mark and a vertical bar for the range over tokens, and a hollow mark for living neurons only."}}
 chosen = ["relu", "silu+ft(0.1)", "stocha(0.5)+ft(0.1)", "anneal"]
 chosen = [arm for arm in chosen if arm in ending]
-if chosen:
+if chosen and len(own):
     axes, looks = plt.gca(), figures.look(chosen)
     columns = ["q05", "q50", "q95", "sparsity_live"]
     by_layer = own.groupby(["arm", "layer"])[columns].mean()
