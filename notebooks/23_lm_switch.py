@@ -44,6 +44,7 @@ from stocha.switching import switch_step
 
 run = open_run("23_lm_switch", globals())
 figures.style()
+pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = campaign.recorded_or_empty("points")
 progress = campaign.progress(sweeps, points)
@@ -135,12 +136,12 @@ for arm in switching["arm"]:
     if losses.empty or arm not in set(losses["arm"]):
         continue
     found = recovery(losses, points, arm)
-    rise = campaign.over_seeds("", found["rise"])
+    rise = campaign.over_seeds(found["rise"])
     gone, height = found["gone"].mean(), found["rise"].mean()
     rows.append(
         {
             "arm": campaign.label(arm),
-            "spike / nats": rise.text().strip(),
+            "spike / nats": rise.value(),
             "recovered": f"{gone / height:.0%}" if height > 0 else "—",
         }
     )

@@ -40,6 +40,7 @@ from stocha.study.sweeps.specification import read_sweep
 
 run = open_run("25_lm_zeros", globals())
 figures.style()
+pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = run.table("points", campaign.recorded_or_empty("points"))
 progress = campaign.progress(sweeps, points)
@@ -178,7 +179,7 @@ limits.map("{:.2f}×".format) if chosen else "not recorded yet"
 # %% [markdown]
 # ## A threshold on SiLU
 #
-# SiLU has no exact zeros, but many small values. Set those below a threshold to zero and the loss rises; how
+# SiLU has no zeros to skip, but values near zero. Set those below a threshold to zero and the loss may rise; how
 # much sparsity does a given rise buy? A model that ends with ReLU starts at its zeros, at no cost.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-threshold", "caption": "Rise of the validation loss against sparsity when values below a growing threshold are set to zero; each model with its own activation. Seeds thin, mean over seeds at equal thresholds thick; the axis ends at 0.2 nats."}, "image": {"alt": "Rise of the loss against sparsity for SiLU, ReLU and two Swi+FT arms, one line an arm, as the threshold grows."}}
@@ -217,18 +218,18 @@ def above_silu(arm):
     """The paired difference of the loss from SiLU's, in words."""
     if arm == "silu":
         return "0"
-    return campaign.paired(campaign.by_seed(points, "loss"), arm, "silu", "").text().strip()
+    return campaign.paired(campaign.by_seed(points, "loss"), arm, "silu").value()
 
 
 at_cost = campaign.by_seed(points, "sparsity_at_0.03") if have else pd.DataFrame()
 zeros = campaign.by_seed(points, "sparsity") if have else pd.DataFrame()
 rows = {}
 for arm in lines:
-    bought = campaign.over_seeds("", at_cost[arm])
-    free = campaign.over_seeds("", zeros[arm])
+    bought = campaign.over_seeds(at_cost[arm])
+    free = campaign.over_seeds(zeros[arm])
     rows[names[arm]] = {
-        "exact zeros": free.text(".3f").strip(),
-        "zeros at a rise of 0.03 nats": bought.text(".3f").strip(),
+        "exact zeros": free.value(".3f"),
+        "zeros at a rise of 0.03 nats": bought.value(".3f"),
         "loss − SiLU's, no threshold": above_silu(arm),
     }
 bought = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")

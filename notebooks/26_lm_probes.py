@@ -51,6 +51,7 @@ from stocha.study.sweeps.specification import read_sweep
 
 run = open_run("26_lm_probes", globals())
 figures.style()
+pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = campaign.recorded_or_empty("points")
 progress = campaign.progress(sweeps, points)
@@ -119,24 +120,16 @@ run.figure_data("probes")
 # ## L10's differences
 #
 # Paired by seed, for {glue:text}`lm-probes-together`, the p that the protocol chooses: its margin over ReLU's, and
-# SiLU's over its own.
+# SiLU's over its own, in nats.
 
 # %% tags=["hide-input"]
 rows = []
 for first, second in ((together, "relu"), ("silu", together)):
     found = probe_margins(probes, first, second) if len(probes) else {}
     for kind, difference in found.items():
-        interval = f"[{difference.estimate.low:+.3f}, {difference.estimate.high:+.3f}]"
-        rows.append(
-            {
-                "difference of margins": difference.name,
-                "probe": kinds.get(kind, kind),
-                "mean / nats": f"{difference.estimate.mean:+.3f}" if difference.seeds else "—",
-                "95 % interval": interval if difference.seeds > 1 else "—",
-                "seeds": difference.seeds,
-            }
-        )
-columns = ["difference of margins", "probe", "mean / nats", "95 % interval", "seeds"]
+        row = {"difference of margins": difference.name, "probe": kinds.get(kind, kind)}
+        rows.append(row | difference.row("+.3f"))
+columns = ["difference of margins", "probe", "mean", "95 % interval", "seeds"]
 differences = run.table("differences", pd.DataFrame(rows, columns=columns))
 differences.set_index(["difference of margins", "probe"])
 
