@@ -50,7 +50,7 @@ run.glue("lm-rate-tokens", sweep.points[0]["tokens"], "{:,}")
 run.glue("lm-rate-seeds", points["seed"].nunique())
 display(Markdown(incomplete([sweep.name], len(points), len(sweep.points))))
 
-# %% mystnb={"figure": {"name": "fig-lm-rate", "caption": "Validation loss after training at each peak learning rate. Thin: one seed; thick: mean. The dashed line is the rate of the campaign."}, "image": {"alt": "Validation loss in nats against the peak learning rate on a logarithmic axis, one colour for SiLU and one for ReLU, with a dashed line at the rate the campaign uses."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-rate", "caption": "Validation loss after training at each peak learning rate. Thin: one seed; thick: mean. The dashed line is the rate of the campaign."}, "image": {"alt": "Validation loss in nats against the peak learning rate on a logarithmic axis, one colour for SiLU and one for ReLU, with a dashed line at the rate the campaign uses."}}
 (used,) = {point["lr"] for point in read_sweep(project_root() / "sweeps/lm_campaign.yml").points}
 if points.empty:
     figures.blank()
@@ -81,7 +81,7 @@ for activation in activations:
         cost = "0" if used == best else "—"
         if used in means.index and used != best:
             wide = by_seed(mine.assign(arm=mine["lr"]), "loss")
-            cost = over_seeds("", wide[used] - wide[best]).text().strip()
+            cost = over_seeds(wide[used] - wide[best]).value()
         row = dict(zip(row, [f"{best:g}", f"{means[best]:.4f}", inside, cost], strict=True))
     rows.append({"activation": figures.LABELS[activation], **row})
     run.glue(f"lm-rate-best-{activation}", row["best rate"])

@@ -44,6 +44,7 @@ from stocha.switching import switch_step
 
 run = open_run("23_lm_switch", globals())
 figures.style()
+pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = campaign.recorded_or_empty("points")
 progress = campaign.progress(sweeps, points)
@@ -95,22 +96,14 @@ if len(losses):
 run.table("switch_loss", losses)
 
 
-def along(frame, column, arms, ax, legend=None, **kinds):
+def along(frame, column, arms, ax, legend=None, hue="arm", names=None):
     """Draw `column` over the steps after the switch for `arms`, each seed thin."""
     rows = frame[frame["arm"].isin(arms)]
     if rows.empty:
         return figures.blank(ax=ax)
-    names = {arm: campaign.label(arm) for arm in arms}
-    figures.runs_over_epochs(
-        rows,
-        column,
-        x="place",
-        run="seed",
-        kind="t",
-        legend=legend,
-        ax=ax,
-        **{"names": names} | kinds,
-    )
+    names = names or {arm: campaign.label(arm) for arm in arms}
+    drawn = {"hue": hue, "run": "seed", "kind": "t", "names": names, "legend": legend, "ax": ax}
+    figures.runs_over_epochs(rows, column, x="place", **drawn)
     shown = sorted(rows["place"].unique())
     ax.set_xticks(shown, [ticks[place] for place in shown])
     ax.set_xlabel("steps after the switch")
@@ -143,12 +136,12 @@ for arm in switching["arm"]:
     if losses.empty or arm not in set(losses["arm"]):
         continue
     found = recovery(losses, points, arm)
-    rise = campaign.over_seeds("", found["rise"])
+    rise = campaign.over_seeds(found["rise"])
     gone, height = found["gone"].mean(), found["rise"].mean()
     rows.append(
         {
             "arm": campaign.label(arm),
-            "spike / nats": rise.text().strip(),
+            "spike / nats": rise.value(),
             "recovered": f"{gone / height:.0%}" if height > 0 else "—",
         }
     )
@@ -182,7 +175,7 @@ for row, arm in zip(panels, ("silu+ft(0.1)", "stocha(0.5)+ft(0.1)"), strict=True
     for panel, (column, words) in zip(row, shown.items(), strict=True):
         numbers = {k: f"layer {k + 1}" for k in range(32)}
         first = "legend" if panel is panels[0, 0] else None
-        along(layers, column, [arm], panel, first, hue="layer", names=numbers)
+        along(layers, column, [arm], panel, first, "layer", numbers)
         panel.set_ylabel(words)
     row[0].set_title(campaign.label(arm))
 for panel in panels[0]:

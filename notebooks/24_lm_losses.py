@@ -41,6 +41,7 @@ from stocha.study.sweeps.specification import read_sweep
 
 run = open_run("24_lm_losses", globals())
 figures.style()
+pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = run.table("points", campaign.recorded_or_empty("points"))
 progress = run.table("progress", campaign.progress(sweeps, points))
@@ -94,6 +95,7 @@ figure = plt.figure(figsize=(figures.WIDTH, 5.2))
 if "silu" in have and len(have) > 1:
     figures.paired_differences(ordered(arms), "loss", "silu", by="arm", pair="seed", names=names)
     plt.gca().set_xlabel("validation loss − SiLU's / nats")
+    plt.gca().locator_params(axis="x", nbins=6)
 else:
     figures.blank()
 plt.show()
@@ -111,13 +113,17 @@ def means(column, digits=4):
 columns = {"loss": "loss / nats", "bits_per_byte": "bits per byte", "heldout_loss": "held-out loss"}
 columns |= {"train_loss": "training loss", "relu_loss": "loss with ReLU"}
 table = pd.DataFrame({words: means(column) for column, words in columns.items()} if have else {})
-if have:
-    table["− SiLU"] = [
-        campaign.paired(wide, arm, "silu", "").text().strip() if arm != "silu" else "0"
-        for arm in have
-    ]
-    run.table("means", table.reset_index())
+run.table("means", table.rename_axis("arm").reset_index())
 table.rename(index=names).rename_axis("arm") if have else "not recorded yet"
+
+# %% tags=["hide-input"]
+others = [arm for arm in have if arm != "silu"]
+above = pd.DataFrame(
+    [{"arm": names[arm], **campaign.paired(wide, arm, "silu").row()} for arm in others],
+    columns=["arm", "mean", "95 % interval", "seeds"],
+)
+run.table("above_silu", above)
+above.set_index("arm").rename(columns={"mean": "loss − SiLU's / nats"})
 
 # %% [markdown]
 # Training loss is the mean of the last 2 % of the steps, with whatever activation was in force; *held-out* is a
@@ -144,25 +150,17 @@ pairs = [
 ]
 
 
-def estimated(column, first, second):
-    """A row of a table: the paired difference, its interval, its seeds."""
-    source = campaign.by_seed(points, column) if have else pd.DataFrame()
-    found = campaign.paired(source, first, second)
-    shown = found.seeds > 1
-    return {
-        "difference": found.name,
-        "of": column.replace("_", " "),
-        "mean / nats": f"{found.estimate.mean:+.4f}" if found.seeds else "—",
-        "95 % interval": f"[{found.estimate.low:+.4f}, {found.estimate.high:+.4f}]"
-        if shown
-        else "—",
-        "seeds": found.seeds,
-    }, found
+def difference(column, first, second):
+    """The paired difference of a column of `points`, over the seeds recorded."""
+    return campaign.paired(campaign.by_seed(points, column) if have else wide, first, second)
 
 
-differences = run.table(
-    "differences", pd.DataFrame([{"claim": claim, **estimated(*pair)[0]} for claim, *pair in pairs])
-)
+rows = []
+for claim, column, *pair in pairs:
+    found = difference(column, *pair)
+    of = column.replace("_", " ")
+    rows.append({"claim": claim, "difference / nats": found.name, "of": of, **found.row()})
+differences = run.table("differences", pd.DataFrame(rows))
 differences.set_index("claim")
 
 # %% [markdown]
@@ -172,10 +170,10 @@ differences.set_index("claim")
 # expectation, SiLU, ReLU.
 
 # %% tags=["hide-input"]
-scores = campaign.recorded_or_empty("evaluation")
+scores = run.table("evaluation", campaign.recorded_or_empty("evaluation"))
 forms = {
-    "sampled": "StochA, sampled",
-    "expected": "StochA, expected",
+    "sampled": "StochA\nsampled",
+    "expected": "StochA\nexpected",
     "silu": "SiLU",
     "relu": "ReLU",
 }
@@ -186,8 +184,6 @@ if len(scores):
         .pivot_table(index="arm", columns="form", values="loss")
         .reindex(index=have, columns=list(forms))
     )
-run.table("evaluation", scores)
-
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-forms", "caption": "Validation loss of every model under four activations, mean over seeds; the colour is the loss above the row's lowest, on a scale that the largest tenth exceeds."}, "image": {"alt": "Heat table of validation losses: one row an arm, one column an activation used for evaluation."}}
 figure = plt.figure(figsize=(figures.WIDTH, 0.6 + 0.28 * max(len(heat), 4)))
@@ -213,24 +209,22 @@ plt.show()
 run.figure_data("evaluation")
 
 # %% tags=["hide-input"]
-untuned = campaign.over_seeds("", pd.Series(dtype=float))
-between = {}
 if have:
     silu = points[points["arm"] == "silu"].set_index("seed")
-    untuned = campaign.over_seeds("", silu["relu_loss"] - silu["loss"])
-cost = campaign.paired(wide, alone, "silu", "")
+    untuned = campaign.over_seeds(silu["relu_loss"] - silu["loss"])
+else:
+    untuned = campaign.over_seeds(pd.Series(dtype=float))
 sampled = f"stocha({plain:g})"
-run.glue("lm-loss-untuned", untuned.text().strip())
-run.glue("lm-loss-tuned", cost.text().strip())
+run.glue("lm-loss-untuned", untuned.value())
+run.glue("lm-loss-tuned", difference("loss", alone, "silu").value())
 run.glue("lm-loss-sampled-name", campaign.label(sampled))
-run.glue("lm-loss-sampled-relu", campaign.paired(wide, "relu", sampled, "").text().strip())
-run.glue("lm-loss-sampled-silu", campaign.paired(wide, sampled, "silu", "").text().strip())
+run.glue("lm-loss-sampled-relu", difference("loss", "relu", sampled).value())
+run.glue("lm-loss-sampled-silu", difference("loss", sampled, "silu").value())
 
 # %% [markdown]
-# Running the SiLU model with ReLU, without any training for it, changes its loss by (nats)
-# {glue:text}`lm-loss-untuned`. After Swi+FT(0.1) the difference from SiLU is {glue:text}`lm-loss-tuned`.
-# Sampled at test time, {glue:text}`lm-loss-sampled-name` stands to its neighbours as follows: ReLU minus StochA
-# {glue:text}`lm-loss-sampled-relu`; StochA minus SiLU {glue:text}`lm-loss-sampled-silu`.
+# In nats: SiLU run with ReLU, without any training for it, minus SiLU is {glue:text}`lm-loss-untuned`; Swi+FT(0.1) minus
+# SiLU is {glue:text}`lm-loss-tuned`. {glue:text}`lm-loss-sampled-name`, sampled at test time as in training, between its
+# neighbours: ReLU minus StochA {glue:text}`lm-loss-sampled-relu`; StochA minus SiLU {glue:text}`lm-loss-sampled-silu`.
 #
 # ## Loss against sparsity
 #
@@ -275,11 +269,12 @@ questions = {
 rows = []
 for question, asked in questions.items():
     for pair in asked:
-        row, found = estimated("loss", *pair)
+        found = difference("loss", *pair)
         answered = found.positive in (Verdict.REPLICATED, Verdict.CONTRADICTED)
-        rows.append({"question": question, **row, "": "answered" if answered else "not resolved"})
-answers = run.table("controls", pd.DataFrame(rows).rename(columns={"": "reading"}))
-answers.drop(columns="of").set_index("question")
+        row = {"question": question, "difference / nats": found.name, **found.row()}
+        rows.append(row | {"reading": "answered" if answered else "not resolved"})
+answers = run.table("controls", pd.DataFrame(rows))
+answers.set_index("question")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-controls", "caption": "Controls: validation loss less that of SiLU with the same seed; ReLU and two arms of the method for comparison. Dots are seeds; mark and bar the mean difference and its 95 % t-interval."}, "image": {"alt": "Dot plot of differences of the final validation loss from SiLU for the controls, with ReLU and two Swi+FT arms for comparison."}}
 figure = plt.figure(figsize=(figures.WIDTH, 4))
@@ -287,6 +282,7 @@ compared = ordered(["silu", "relu", alone, "stocha(0.5)+ft(0.1)", *controls])
 if "silu" in have and len(have) > 1:
     figures.paired_differences(compared, "loss", "silu", by="arm", pair="seed", names=names)
     plt.gca().set_xlabel("validation loss − SiLU's / nats")
+    plt.gca().locator_params(axis="x", nbins=6)
 else:
     figures.blank()
 plt.show()

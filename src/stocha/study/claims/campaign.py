@@ -135,16 +135,29 @@ class Difference:
             return Verdict.NOT_RESOLVED
         return self.within(0, math.inf)
 
-    def text(self, spec: str = "+.4f") -> str:
-        """`ReLU − SiLU +0.012 [+0.003, +0.021], 3 seeds`; without an interval for one seed."""
+    def value(self, spec: str = "+.4f") -> str:
+        """`+0.012 [+0.003, +0.021], 3 seeds`; without an interval for one seed."""
         count = f"{self.seeds} seed" + "s" * (self.seeds != 1)
         if self.seeds == 0:
-            return f"{self.name} —, {count}"
+            return f"—, {count}"
         shown = f"{self.estimate.mean:{spec}}" if self.seeds == 1 else self.estimate.text(spec)
-        return f"{self.name} {shown}, {count}"
+        return f"{shown}, {count}"
+
+    def text(self, spec: str = "+.4f") -> str:
+        """The value after its name."""
+        return f"{self.name} {self.value(spec)}"
+
+    def row(self, spec: str = "+.4f") -> dict[str, str | int]:
+        """Mean, interval and seeds, as the cells of a table to read."""
+        interval = f"[{self.estimate.low:{spec}}, {self.estimate.high:{spec}}]"
+        return {
+            "mean": f"{self.estimate.mean:{spec}}" if self.seeds else "—",
+            "95 % interval": interval if self.seeds > 1 else "—",
+            "seeds": self.seeds,
+        }
 
 
-def over_seeds(name: str, values: pd.Series) -> Difference:
+def over_seeds(values: pd.Series, name: str = "") -> Difference:
     """The mean of one value a seed; seeds without a value do not count."""
     known = values.dropna()
     found = estimate(known) if len(known) else Estimate(math.nan, -math.inf, math.inf)
@@ -156,11 +169,11 @@ def by_seed(points: pd.DataFrame, column: str) -> pd.DataFrame:
     return points.pivot(index="seed", columns="arm", values=column)
 
 
-def paired(wide: pd.DataFrame, first: str, second: str, name: str | None = None) -> Difference:
+def paired(wide: pd.DataFrame, first: str, second: str) -> Difference:
     """`first` − `second` over the seeds that both have, of a table as `by_seed` makes it."""
     wide = wide.reindex(columns=wide.columns.union([first, second]))
     names = [f"({shown})" if " + " in (shown := label(arm)) else shown for arm in (first, second)]
-    return over_seeds(name or " − ".join(names), wide[first] - wide[second])
+    return over_seeds(wide[first] - wide[second], " − ".join(names))
 
 
 def best_stocha(points: pd.DataFrame, ending: str = "") -> float | None:
@@ -175,7 +188,7 @@ def best_stocha(points: pd.DataFrame, ending: str = "") -> float | None:
 
 
 def incomplete(names: Iterable[str], recorded: int, wanted: int) -> str:
-    """What is missing of the sweeps `names` and how to make it, as Markdown; empty if nothing is."""
+    """What is missing of the sweeps `names` and how to make it, in Markdown; empty if nothing."""
     if recorded >= wanted:
         return ""
     commands = [

@@ -55,12 +55,12 @@ def l2_fine_tuning_needed(tables: Tables) -> Assessment:
     ends = own.reindex(columns=["silu", f"silu{FT}"])
     silu, tuned = ends["silu"], ends[f"silu{FT}"]
     untuned = relu.reindex(columns=["silu"])["silu"]
-    cost = over_seeds("SiLU run with ReLU − SiLU", untuned - silu)
+    cost = over_seeds(untuned - silu, "SiLU run with ReLU − SiLU")
     closer = over_seeds(
-        "distance of Swi+FT(0.1) to the untuned model less that to SiLU",
         (untuned - tuned).abs() - (tuned - silu).abs(),
+        "distance of Swi+FT(0.1) to the untuned model less that to SiLU",
     )
-    return _assessment([cost, closer], [over_seeds("Swi+FT(0.1) − SiLU", tuned - silu)])
+    return _assessment([cost, closer], [paired(own, f"silu{FT}", "silu")])
 
 
 def recovery(switch_loss: pd.DataFrame, points: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -87,10 +87,10 @@ def recovery(switch_loss: pd.DataFrame, points: pd.DataFrame, arm: str) -> pd.Da
 def l3_spike_and_recovery(tables: Tables) -> Assessment:
     """L3: Swi+FT(0.1) around its switch (chapter 23)."""
     found = recovery(recorded(tables, "switch_loss"), recorded(tables, "points"), f"silu{FT}")
-    rise = over_seeds("rise at the switch", found["rise"])
+    rise = over_seeds(found["rise"], "rise at the switch")
     beyond = over_seeds(
-        f"recovered a quarter later, less {_GONE:g} of the rise",
         found["gone"] - _GONE * found["rise"],
+        f"recovered a quarter later, less {_GONE:g} of the rise",
     )
     if rise.positive is not Verdict.REPLICATED:
         # without a rise there is nothing to recover from
@@ -136,7 +136,7 @@ def l6_sparsity_above_90_percent(tables: Tables) -> Assessment:
     means = points.groupby("arm")["sparsity"].mean()
     arm = str(means.idxmax())
     best = points[points["arm"] == arm]
-    found = over_seeds(f"highest of {len(means)} arms, {label(arm)}:", best["sparsity"])
+    found = over_seeds(best["sparsity"], f"highest of {len(means)} arms, {label(arm)}:")
     text = f"{found.text('.3f')}; dead neurons {best['dead'].mean():.3f}"
     if len(means) > 1:
         text += f"; lowest, {label(str(means.idxmin()))}: {means.min():.3f}"
