@@ -111,7 +111,7 @@ plt.legend()
 plt.xlabel("process time / s (pale: plain loop, full: ensemble)")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("live")
 
 # %% [markdown]
@@ -227,7 +227,7 @@ plt.xlabel("time of a step / µs")
 plt.gcf().legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("parts")
 parts.assign(sum=parts.sum(axis=1)).round(0).astype(int)
 
