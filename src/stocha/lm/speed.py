@@ -7,6 +7,7 @@ Chapter: Speed of the language model.
 
 import importlib.util
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ def batch_of(config: ModelConfig, rows: int) -> tuple[Tensor, Tensor]:
 
 def llama(model: Decoder) -> nn.Module:
     """Return Hugging Face's model with the weights of ours."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    with warnings.catch_warnings():  # tqdm's, about progress bars that are not shown
+        warnings.simplefilter("ignore")
+        from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = model.config
     options: dict[str, Any] = {"rope_theta": shape.rope_base, "use_cache": False}
