@@ -47,7 +47,7 @@ columns = ["run_id", "activation", "lr", "seed", "loss"]
 points = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=columns)
 run.table("points", points)
 run.glue("lm-rate-tokens", sweep.points[0]["tokens"], "{:,}")
-run.glue("lm-rate-seeds", points["seed"].nunique())
+run.glue("lm-rate-seeds", len({point["seed"] for point in sweep.points}))
 display(Markdown(incomplete([sweep.name], len(points), len(sweep.points))))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-rate", "caption": "Validation loss after training at each peak learning rate. Thin: one seed; thick: mean. The dashed line is the rate of the campaign."}, "image": {"alt": "Validation loss in nats against the peak learning rate on a logarithmic axis, one colour for SiLU and one for ReLU, with a dashed line at the rate the campaign uses."}}
@@ -93,8 +93,8 @@ losses = points.groupby(["lr", "activation"])["loss"].mean().unstack().reindex(r
 losses.rename(columns=figures.LABELS).rename_axis("mean loss", axis=1).round(4)
 
 # %% [markdown]
-# {glue:text}`lm-rate-seeds` seeds resolve large differences only; the minimum is flat if two neighbouring rates
-# are closer than the seeds. The rate was chosen on {glue:text}`lm-rate-tokens` tokens a run, and a
+# {glue:text}`lm-rate-seeds` seeds a rate resolve large differences only: two neighbouring rates closer than their
+# seeds are not told apart. The rate was chosen on {glue:text}`lm-rate-tokens` tokens a run, and a
 # longer run may prefer a lower one. It was not tuned for StochA, nor for what comes after a switch: every arm
 # runs at {glue:text}`lm-rate-used`, where at this length SiLU is best at {glue:text}`lm-rate-best-silu` and ReLU at
 # {glue:text}`lm-rate-best-relu`.

@@ -200,7 +200,7 @@ if len(layers):
         .pivot_table(index="arm", columns="step", values=["sparsity", "dead"], sort=False)
         .round(3)
     )
-first_last if len(first_last) else "not recorded yet"
+first_last if len(first_last) else Markdown("Not recorded yet.")
 
 # %% [markdown]
 # Means over layers and seeds at the switch, one step later, and at the last evaluated step. At 0 the zeros are those that

@@ -114,7 +114,7 @@ columns = {"loss": "loss / nats", "bits_per_byte": "bits per byte", "heldout_los
 columns |= {"train_loss": "training loss", "relu_loss": "loss with ReLU"}
 table = pd.DataFrame({words: means(column) for column, words in columns.items()} if have else {})
 run.table("means", table.rename_axis("arm").reset_index())
-table.rename(index=names).rename_axis("arm") if have else "not recorded yet"
+table.rename(index=names).rename_axis("arm") if have else Markdown("Not recorded yet.")
 
 # %% tags=["hide-input"]
 others = [arm for arm in have if arm != "silu"]

@@ -174,7 +174,7 @@ if chosen:
     limits = (3 / (1 + 2 * (1 - kept))).unstack("tokens").reindex(chosen, level="arm")
     run.table("limits", limits.rename(columns=lambda k: f"tokens_{k}").reset_index())
     limits = limits.rename(index=names).rename(columns=lambda k: f"k = {k}")
-limits.map("{:.2f}×".format) if chosen else "not recorded yet"
+limits.map("{:.2f}×".format) if chosen else Markdown("Not recorded yet.")
 
 # %% [markdown]
 # ## A threshold on SiLU

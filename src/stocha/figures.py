@@ -143,6 +143,9 @@ def _begins(level: Hashable) -> str | None:
 def blank(text: str = "not recorded yet", ax: Axes | None = None) -> Axes:
     """Draw an empty panel that says why: a page stays whole while its table is missing."""
     ax = ax or plt.gca()
+    figure = ax.get_figure(root=True)
+    if figure is not None and figure.axes == [ax]:
+        figure.set_figheight(0.8)
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
     ax.set_axis_off()
     return ax

@@ -1,6 +1,7 @@
 """The language model's claims, on tables made so that the verdict is known."""
 
 import random
+import re
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from stocha.study.claims.campaign import SWEEPS
 from stocha.study.claims.ledger import Assessment, Tables, Verdict, assess
+from stocha.study.claims.open_questions import GRADUAL, q1_gradual_against_flip
 from stocha.study.claims.paper import CLAIMS
 
 CAMPAIGN, MORE = SWEEPS
@@ -305,3 +307,20 @@ def test_l10_counts_probes(tmp_path, margins, expected):
         ],
     )
     assert found(tmp_path, "L10").verdict is expected
+
+
+def test_q1_shows_the_language_model_and_is_decided_by_the_toy_network(tmp_path):
+    arms = {"flip 0.1": 0.5, "anneal linear": 0.4, "anneal cosine": 0.4}
+    folder = tmp_path / GRADUAL
+    folder.mkdir()
+    toy = [
+        {"arm": arm, "run": run, "val_loss_relu": level + jitter(arm, run)}
+        for (arm, level), run in product(arms.items(), SEEDS)
+    ]
+    pd.DataFrame(toy).to_csv(folder / "final.csv", index=False)
+    alone = q1_gradual_against_flip(Tables(tmp_path))
+    write(tmp_path, "points", per_run({"anneal": 2.5, ALONE: 2.0}, "relu_loss"))
+    beside = q1_gradual_against_flip(Tables(tmp_path))
+    assert alone.verdict is beside.verdict is Verdict.ANSWERED
+    assert beside.estimate.startswith(alone.estimate)
+    assert re.search(r"anneal SiLU → ReLU − Swi\+FT\(0.1\) \+0\.(50|49)", beside.estimate)

@@ -1,5 +1,6 @@
 """Q1–Q6: the questions that the two posts leave open."""
 
+from stocha.study.claims.campaign import by_seed, paired, recorded
 from stocha.study.claims.intervals import Estimate, estimate
 from stocha.study.claims.ledger import Assessment, Claim, Tables, Verdict
 from stocha.study.claims.toy import CLASSIFICATION, final_losses
@@ -26,9 +27,21 @@ def _answer(differences: dict[str, Estimate]) -> Assessment:
 
 
 def q1_gradual_against_flip(tables: Tables) -> Assessment:
-    """Q1: annealing p from 1 to 0 against a flip at 10 % before the end."""
+    """Q1: annealing p from 1 to 0 against a flip at 10 % before the end.
+
+    The language model's control stands beside it; the verdict is the toy network's.
+    """
     arms = {"linear": "anneal linear", "cosine": "anneal cosine"}
-    return _answer(_under_relu(tables, arms, "flip 0.1"))
+    found = _answer(_under_relu(tables, arms, "flip 0.1"))
+    try:
+        losses = by_seed(recorded(tables, "points"), "relu_loss")
+    except FileNotFoundError:
+        return found
+    control = paired(losses, "anneal", "silu+ft(0.1)")
+    if control.seeds == 0:
+        return found
+    text = f"{found.estimate}; language model, decides nothing here: {control.text()}"
+    return Assessment(found.verdict, text)
 
 
 def q2_how_often(tables: Tables) -> Assessment:
