@@ -97,7 +97,7 @@ left.set(ylim=(-0.5, 4.2), ylabel="$f(x)$")
 right.set(ylim=(-0.3, 2.3), ylabel="$f'(x)$")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("fixed")
 
 # %% [markdown]
@@ -165,7 +165,7 @@ ax.set(ylim=(-0.4, 1.6), xlim=(-5.1, 2.1), xlabel="$x$", ylabel="$f(x)$")
 ax.legend()
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("draws")
 
 # %% [markdown]
@@ -260,7 +260,7 @@ for ax, y, title in zip(
     ax.set(title=title, ylabel="")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("readings")
 
 # %% [markdown]
@@ -420,7 +420,7 @@ left.set(ylabel="standard deviation of $f(x)$", ylim=(0, 0.75))
 right.set(ylabel="mean gradient − slope of the mean")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("noise")
 
 # %% [markdown]
@@ -503,7 +503,7 @@ figures.distribution(temperatures, "weight", hue="temperature", bins=edges, ax=r
 right.set(xlabel="relaxed weight of ReLU")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("gates", "temperatures")
 
 # %% [markdown]
@@ -554,7 +554,7 @@ ax.set(xlabel="fraction of exact zeros", xlim=(0, 0.6))
 ax.grid(axis="y", visible=False)
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("normal_input")
 
 # %% [markdown]

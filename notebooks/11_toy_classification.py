@@ -168,7 +168,7 @@ def draw_losses(rows):
 draw_losses(curves)
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("curves")
 
 # %% [markdown]
@@ -209,7 +209,7 @@ left.set(xlabel="validation loss / nats", title="weight decay as posted")
 right.set(xlabel="validation loss / nats", title="no weight decay")
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("runs", "runs_without_decay")
 
 # %% [markdown]
@@ -220,7 +220,7 @@ left, right = draw_losses(curves.merge(ends.loc[~ends.dead, ["activation", "run"
 left.set_yscale("log")
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("curves", "runs")
 
 # %% [markdown]
@@ -261,7 +261,7 @@ plt.gca().set(ylabel="validation accuracy")
 plt.gcf().legend(loc="outside lower center", ncols=5, handlelength=2.4)
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("curves")
 
 # %% [markdown]
@@ -290,7 +290,7 @@ left.set(title="all networks", ylim=(-0.02, 1.02))
 right.set(title="living networks", ylabel="")
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("sparsity", "runs")
 
 
@@ -336,7 +336,7 @@ handles, labels = panels[0, 0].get_legend_handles_labels()
 figure.legend(handles, labels, loc="outside lower center", ncols=3)
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("sparsity", "runs")
 
 # %% [markdown]
@@ -350,7 +350,7 @@ figures.sweep(by_threshold, "sparsity", "threshold", kind="std", log=True)
 plt.gca().set(ylim=(-0.02, 1.02))
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("sparsity")
 means = by_threshold.groupby(["threshold", "activation"])["sparsity"].mean().unstack()
 below = means[means.index <= threshold * 10.5]
@@ -382,7 +382,7 @@ figures.runs_over_epochs(other_first, "sparsity")
 plt.gca().set(ylim=(-0.02, 1.02))
 plt.show() if plots else plt.close()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("sparsity_other")
 sparsity_other = last_epochs(other_first).reindex(activations)
 for name in activations:

@@ -51,7 +51,7 @@ workers: int = None  # processes to train in [1, inf)
 # %% tags=["scales"]
 scales = {
     "smoke": {"epochs": 3, "runs": 2, "workers": 1},
-    "book": {"epochs": 100, "runs": 5, "workers": 2},
+    "book": {"epochs": 60, "runs": 5, "workers": 2},
     "full": {"epochs": 100, "runs": 10, "workers": 2},
 }
 
@@ -170,7 +170,7 @@ for (row, activation), (column, width) in product(enumerate(gated), enumerate(bo
     panel.label_outer()
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("gates")
 
 
@@ -231,7 +231,7 @@ for (row, activation), (column, width) in product(enumerate(gated), enumerate(bo
     panel.label_outer()
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("gates")
 
 # %% [markdown]
@@ -284,7 +284,7 @@ for panel, (name, title) in zip(
     panel.label_outer()
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("gate_parameters")
 end = sizes[sizes.epoch == epochs].groupby(["gate", "parameter"])["rms"].median().unstack()
 run.glue("gates-rms-decayed", end.loc[names[True], "weight_out"], "{:.2g}")
@@ -336,7 +336,7 @@ for (row, activation), (column, width) in product(enumerate(gated), enumerate(bo
     panel.label_outer()
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("gates")
 
 # %% [markdown]
@@ -366,7 +366,7 @@ for column, width in enumerate(bottlenecks):
     panel.label_outer()
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("gate_sparsity", "gate_runs")
 ended = late(sparsity, "sparsity").reset_index().merge(alive)
 shares = ended.groupby(case, sort=False)["sparsity"].mean()

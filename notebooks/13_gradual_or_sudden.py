@@ -44,7 +44,7 @@ workers: int = None  # processes to train in [1, inf)
 # %% tags=["scales"]
 scales = {
     "smoke": {"epochs": 3, "runs": 2, "workers": 1},
-    "book": {"epochs": 100, "runs": 10, "workers": 2},
+    "book": {"epochs": 60, "runs": 10, "workers": 2},
     "full": {"epochs": 100, "runs": 10, "workers": 2},
 }
 
@@ -189,7 +189,7 @@ plt.gca().set(ylabel="validation loss with ReLU / nats")
 plt.gcf().legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("learning")
 
 # %% mystnb={"figure": {"name": "fig-switch-paired", "caption": "Final validation loss with ReLU: difference of each arm from a network that was trained with ReLU throughout, network by network. Dots are pairs, mark and bar their mean and 95 % t-interval."}, "image": {"alt": "Dot plot of paired differences in validation loss from ReLU by arm, with intervals around a zero line."}}
@@ -199,7 +199,7 @@ figures.paired_differences(gradual, "val_loss_relu", "relu", by="arm", names=nam
 plt.gca().set(xlabel="difference in validation loss with ReLU / nats, from ReLU throughout")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("final")
 
 
@@ -288,7 +288,7 @@ figures.paired_differences(grain, "val_loss_relu", "stocha", by="arm", names=nam
 plt.gca().set(xlabel="difference in validation loss with ReLU / nats, from a draw per element")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("final")
 table = final.groupby("arm", sort=False)[["val_loss_relu", "val_loss_own", "sparsity"]].mean()
 table = table.loc[order].rename(index=names)

@@ -372,7 +372,9 @@ points = (
     .reset_index()
 )
 run.table("break_even", points)
-points.style.format({"break_even": "{:.0%}"}, na_rep="not reached").hide(axis="index")
+points.style.set_uuid("matvec-break-even").format(
+    {"break_even": "{:.0%}"}, na_rep="not reached"
+).hide(axis="index")
 
 # %% tags=["remove-cell"]
 top = max(sparsities)

@@ -225,11 +225,11 @@ at_90 = main[(main["sparsity"] == nearest) & (main["threads"] == threads[0])]
 COLUMNS = ["method", "kind", "ratio_median", "ratio_q1", "ratio_q3", "milliseconds", "gbps"]
 
 
-def peers_table(table):
+def peers_table(table, uuid):
     return (
         table[[*COLUMNS, "roof_fraction"]]
         .sort_values("ratio_median")
-        .style.format(
+        .style.set_uuid(uuid).format(
             {
                 "ratio_median": "{:.2f}", "ratio_q1": "{:.2f}", "ratio_q3": "{:.2f}",
                 "milliseconds": "{:.2f}", "gbps": "{:.1f}", "roof_fraction": "{:.0%}",
@@ -239,7 +239,7 @@ def peers_table(table):
     )  # fmt: skip
 
 
-peers_table(at_90)
+peers_table(at_90, "ffn-peers-live")
 
 # %% tags=["remove-cell"]
 
@@ -347,7 +347,7 @@ stories = pd.DataFrame(
     columns=["story", "speed-up"],
 )
 run.table("stories", stories)
-stories.style.format({"speed-up": "{:.2f}×"}).hide(axis="index")
+stories.style.set_uuid("ffn-stories").format({"speed-up": "{:.2f}×"}).hide(axis="index")
 
 # %% [markdown]
 # A layer that skips in the down projection alone cannot reach 1.65×, a gated one that skips in both
@@ -368,7 +368,9 @@ by_shape["limit, screened"] = [
     traffic.limit("screened", int(row.d), int(row.h), nearest) for row in by_shape.itertuples()
 ]
 run.table("shapes", by_shape)
-by_shape.style.format(dict.fromkeys(by_shape.columns[3:], "{:.2f}×")).hide(axis="index")
+by_shape.style.set_uuid("ffn-shapes").format(dict.fromkeys(by_shape.columns[3:], "{:.2f}×")).hide(
+    axis="index"
+)
 
 # %% [markdown]
 # Speed-ups at {glue:text}`ffn-sparsity` over the fastest dense way. The limit of the sparse kernel
@@ -416,7 +418,7 @@ for batch in batches:
         }
     )  # fmt: skip
 small_batches = run.table("batches", pd.DataFrame(rows))
-small_batches.style.format(precision=2).hide(axis="index")
+small_batches.style.set_uuid("ffn-batches").format(precision=2).hide(axis="index")
 
 # %% [markdown]
 # The peer is `F.linear` on the whole batch, which is a matrix product and uses each weight for every
@@ -463,7 +465,7 @@ for call in calls.values():
     call(0, 0)
 timed = benchmark.interleave(calls, repeats=repeats, threads=threads[0])
 bf16 = run.table("bf16", benchmark.ratios(timed, ["F.linear, bf16", "dense, bf16"]))
-bf16.style.format(precision=2).hide(axis="index")
+bf16.style.set_uuid("ffn-bf16").format(precision=2).hide(axis="index")
 
 # %% tags=["remove-cell"]
 run.glue("ffn-bf16", float(bf16.set_index("method").loc["sparse, bf16", "ratio_median"]), "{:.2f}×")
@@ -519,7 +521,7 @@ if recorded is not None:
 # %% tags=["hide-input"]
 if recorded is not None:
     reference = recorded.query("d == 2048 and h == 8192 and sparsity == 0.9 and threads == 1")
-    display(peers_table(reference))
+    display(peers_table(reference, "ffn-peers-recorded"))
 
 # %% [markdown]
 # ## Against the aims
@@ -549,7 +551,8 @@ def aims(table):
 if recorded is not None:
     display(
         aims(recorded.query("d == 2048 and h == 8192 and threads == 1"))
-        .style.format({"recorded": "{:.2f}"})
+        .style.set_uuid("ffn-aims")
+        .format({"recorded": "{:.2f}"})
         .hide(axis="index")
     )
 

@@ -111,18 +111,16 @@ plt.legend()
 plt.xlabel("process time / s (pale: plain loop, full: ensemble)")
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("live")
 
 # %% [markdown]
 # ## Recorded: the whole study
 #
-# All 5 × 10 networks and 100 epochs, measured once. The machine was shared, and its speed for us changed by a
-# factor of two within minutes. So the record was taken in pieces: the plain loop over one activation, then at
-# once the whole study by the ensemble. Each piece gives the loop's time for its activation **in units of the
-# study that ran beside it**, and the sum of these is the ratio for the whole study. The processes were started
-# before the clock was. The version recorded did not yet lay out StochA's mask like its input
-# (`stocha.toy.stacked_draw`).
+# All 5 × 10 networks and 100 epochs, measured once. The speed of a shared machine wanders within minutes, so the
+# record was taken in pieces: the plain loop over one activation, then at once the whole study by the ensemble.
+# Each piece gives the loop's time for its activation **in units of the study that ran beside it**, and the sum
+# of these is the ratio for the whole study. The processes were started before the clock was.
 
 # %% tags=["hide-input"]
 recorded = results_root() / "toy_speed.csv"
@@ -153,13 +151,13 @@ else:
     run.glue("speed-start-fastest", "not recorded")
 
 # %% [markdown]
-# {glue:text}`speed-pieces` of the five pieces are recorded, and the ratio of the whole is
-# {glue:text}`speed-bound` **{glue:text}`speed-ratio`**: a piece that is missing can only add to it. The plain
-# loop took {glue:text}`speed-loop-minutes` minutes for these, a study by the ensemble between
-# {glue:text}`speed-study-fastest` and {glue:text}`speed-study-slowest` seconds. Starting two processes takes at
-# least another {glue:text}`speed-start-fastest` s, the same for both. The last column compares the time in the
-# processes for one activation alone: it is what stacking itself gains, without what two processes lose by
-# waiting for the longest training.
+# The ratio of the whole is {glue:text}`speed-bound` **{glue:text}`speed-ratio`**, from
+# {glue:text}`speed-pieces` of five pieces; the aim was 15. The plain loop took {glue:text}`speed-loop-minutes` minutes
+# for these, a study by the ensemble between {glue:text}`speed-study-fastest` and {glue:text}`speed-study-slowest`
+# seconds. Starting two processes takes at least another {glue:text}`speed-start-fastest` s, the same for both. The
+# last column compares the time in the processes for one activation alone: it is what stacking itself gains, without
+# what two processes lose by waiting for the longest training. The gates and the draws are what keeps the whole from
+# more: there arithmetic, not calling, is what a step consists of.
 #
 # ## Where the time goes
 #
@@ -229,7 +227,7 @@ plt.xlabel("time of a step / µs")
 plt.gcf().legend(loc="outside lower center", ncols=3)
 plt.show()
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 run.figure_data("parts")
 parts.assign(sum=parts.sum(axis=1)).round(0).astype(int)
 

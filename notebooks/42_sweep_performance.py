@@ -28,7 +28,7 @@ blocks: int = None  # blocks, each with both programs [1, inf)
 # %% tags=["scales"]
 scales = {
     "smoke": {"points": 20, "executed": 1, "blocks": 1},
-    "book": {"points": 1000, "executed": 2, "blocks": 2},
+    "book": {"points": 1000, "executed": 3, "blocks": 1},
     "full": {"points": 1000, "executed": 6, "blocks": 5},
 }
 

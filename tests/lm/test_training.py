@@ -194,6 +194,11 @@ def test_two_ranks_give_the_loss_curve_of_one(whole, tokens, tmp_path) -> None:
     assert first[1] == pytest.approx(whole.record.loss, rel=1e-5)
 
 
+@pytest.mark.parametrize(("batch", "wanted"), [(1, 1), (8, 8), (16, 16), (24, 12), (64, 16)])
+def test_micro_batches_divide_the_batch_where_none_are_asked_for(batch: int, wanted: int) -> None:
+    assert TrainConfig(batch=batch).micro_batch == wanted
+
+
 def test_a_batch_that_micro_batches_do_not_fill_is_refused() -> None:
     with pytest.raises(ValueError, match="micro_batch=4"):
         replace(TRAIN, batch=6, micro_batch=4)

@@ -95,7 +95,8 @@ class TrainConfig:
 
     Parameters:
         tokens: trained on in all, rounded down to whole steps of `batch` sequences.
-        batch: sequences a step, over all ranks; `micro_batch`, how many of them at a time.
+        batch: sequences a step, over all ranks; `micro_batch`, how many of them at a time, where 0
+            takes the largest number up to 16 that divides the batch.
         lr: peak learning rate; `floor`, what the schedule ends at, as a fraction of it.
         schedule: "cosine" or "wsd" (warm-up, stable, then linear over the last `decay`).
         warmup: steps with a linearly rising learning rate.
@@ -108,7 +109,7 @@ class TrainConfig:
 
     tokens: int = 6_000_000
     batch: int = 16
-    micro_batch: int = 8
+    micro_batch: int = 0
     lr: float = 3e-3
     floor: float = 0.01
     schedule: str = "cosine"
@@ -122,7 +123,11 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(1, batch=self.batch, micro_batch=self.micro_batch, tokens=self.tokens)
+        _at_least(1, batch=self.batch, tokens=self.tokens)
+        if not self.micro_batch:
+            divisors = (n for n in range(1, 17) if self.batch % n == 0)
+            object.__setattr__(self, "micro_batch", max(divisors))
+        _at_least(1, micro_batch=self.micro_batch)
         _at_least(0, weight_decay=self.weight_decay, floor=self.floor, warmup=self.warmup)
         for name in ("lr", "clip"):
             if not getattr(self, name) > 0:

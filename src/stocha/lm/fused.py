@@ -1,26 +1,47 @@
-"""The four parts of a decoder step that are slow as a chain of small operations.
+"""The parts of a decoder step that are slow as a chain of small operations.
 
-Each is an autograd function that keeps what the backward pass needs and nothing else, and works on
-blocks that stay in a core's cache. Plain PyTorch formulations of the same are in `model`; a test
-holds the two together. Chapter *Performance* shows what each of them paid.
+Each is an autograd function that keeps what the backward pass needs and nothing else. It works on
+blocks of rows that stay in a core's cache, its matrix products are torch's, and what lies between
+two of them is one pass of a kernel from `kernels`. Plain PyTorch formulations of the same are in
+`model`; a test holds the two together. Chapter *Speed of the language model* shows what each paid.
 """
 
+from collections.abc import Iterator
 from typing import Any, cast
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-ROWS = 128
+from stocha.lm import kernels
+
+ROWS = 64
 """Query rows that attend together: keys beyond the block's end are never multiplied."""
 
-HEAD_ROWS = 256
+SCORES = 2**17
+"""Attention scores that are made together, 1 MB: half a core's cache."""
+
+FFN_ROWS = 128
+"""Tokens that go through a feed-forward together."""
+
+HEAD_ROWS = 128
 """Tokens whose logits are made together."""
+
+KINDS = {"relu": kernels.RELU, "silu": kernels.SILU, "mixed": kernels.MEAN}
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Return weight·x/√(mean(x²) + eps), the mean over the last dimension."""
     return cast(Tensor, RMSNorm.apply(x, weight, eps))  # type: ignore[no-untyped-call]
+
+
+def add_rms_norm(x: Tensor, more: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return x + more and its `rms_norm`."""
+    return cast(
+        tuple[Tensor, Tensor],
+        AddRMSNorm.apply(x, more, weight, eps),  # type: ignore[no-untyped-call]
+    )
 
 
 def attention(qkv: Tensor, turn: Tensor, heads: int, kv_heads: int) -> Tensor:
@@ -35,12 +56,14 @@ def attention(qkv: Tensor, turn: Tensor, heads: int, kv_heads: int) -> Tensor:
     )
 
 
-def gated_ffn(x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor | None) -> Tensor:
+def gated_ffn(
+    x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor | float = 0.0
+) -> Tensor:
     """Return (act(x·Gᵀ) ⊙ x·Uᵀ)·Dᵀ [rows, width].
 
     Parameters: `x` [rows, width]; `gate_up` [2·ffn, width]; `down` [width, ffn]; `kind` "relu",
-    "silu", or "mixed", which takes SiLU where `draw` [rows, ffn], float 0 or 1, is 1 and ReLU
-    elsewhere (or, with fractions, their weighted mean).
+    "silu", or "mixed", which takes SiLU where `draw`, bool [rows, ffn], is true and ReLU elsewhere
+    (or, if `draw` is a fraction p, p·SiLU + (1 − p)·ReLU).
     """
     return cast(
         Tensor,
@@ -51,40 +74,94 @@ def gated_ffn(x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor 
 def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return the summed cross-entropy in nats of the logits x·Eᵀ, which are not kept.
 
-    Parameters: `x` [rows, width]; `weight` [vocabulary, width]; `targets` [rows].
+    Parameters: `x` [rows, width]; `weight` [vocabulary, width]; `targets` [rows]. Raises IndexError
+    for a target that is no token.
     """
-    return cast(Tensor, HeadLoss.apply(x, weight, targets))  # type: ignore[no-untyped-call]
+    return cast(
+        Tensor,
+        HeadLoss.apply(x, weight, targets, torch.is_grad_enabled()),  # type: ignore[no-untyped-call]
+    )
+
+
+def _array(x: Tensor) -> NDArray[Any]:
+    """The memory of a contiguous tensor, which kernels read and write."""
+    assert x.is_contiguous()
+    array: NDArray[Any] = x.detach().numpy()
+    return array
 
 
 class RMSNorm(torch.autograd.Function):
-    """`rms_norm`, which keeps the normalised x instead of recomputing it."""
+    """`rms_norm`, which keeps x and each row's factor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit: Tensor = x * scale
-        ctx.save_for_backward(unit, weight, scale)
-        return unit * weight
+        x = x.contiguous()
+        out, scale = torch.empty_like(x), torch.empty(x.shape[:-1])
+        _norm(x, x, False, weight, eps, x, scale, out)
+        ctx.save_for_backward(x, scale, weight)
+        return out
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
-        unit, weight, scale = ctx.saved_tensors
-        width = unit.shape[-1]
-        product = dy * unit
-        dweight = product.view(-1, width).sum(0)
-        mean = (product @ weight).div_(-width).unsqueeze(-1)
-        dx = dy * weight
-        dx.addcmul_(unit, mean).mul_(scale)
-        return dx, dweight, None
+        x, scale, weight = ctx.saved_tensors
+        return *_norm_backward(dy, x, scale, weight, None), None
+
+
+class AddRMSNorm(torch.autograd.Function):
+    """`add_rms_norm`: one pass over x instead of two, forward and backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, more: Tensor, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        x = x.contiguous()
+        total, out, scale = torch.empty_like(x), torch.empty_like(x), torch.empty(x.shape[:-1])
+        _norm(x, more.contiguous(), True, weight, eps, total, scale, out)
+        ctx.save_for_backward(total, scale, weight)
+        ctx.set_materialize_grads(False)
+        return total, out
+
+    @staticmethod
+    def backward(
+        ctx: Any, dtotal: Tensor | None, dy: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        if dy is None:
+            return dtotal, dtotal, None, None
+        x, scale, weight = ctx.saved_tensors
+        dx, dweight = _norm_backward(dy, x, scale, weight, dtotal)
+        return dx, dx, dweight, None
+
+
+def _norm(
+    x: Tensor, more: Tensor, adds: bool, weight: Tensor, eps: float,
+    total: Tensor, scale: Tensor, out: Tensor,
+) -> None:  # fmt: skip
+    rows = (-1, x.shape[-1])
+    kernels.norm(
+        _array(x).reshape(rows), _array(more).reshape(rows), adds, _array(weight), np.float32(eps),
+        _array(total).reshape(rows), _array(scale).reshape(-1), _array(out).reshape(rows),
+    )  # fmt: skip
+
+
+def _norm_backward(
+    dy: Tensor, x: Tensor, scale: Tensor, weight: Tensor, more: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    rows = (-1, x.shape[-1])
+    dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+    other = _array(x if more is None else more.contiguous()).reshape(rows)
+    kernels.norm_backward(
+        _array(dy.contiguous()).reshape(rows), _array(x).reshape(rows), _array(scale).reshape(-1),
+        _array(weight), other, more is not None, _array(dx).reshape(rows), _array(dweight),
+    )  # fmt: skip
+    return dx, dweight
 
 
 class Attention(torch.autograd.Function):
     """`attention`, as batched products of blocks.
 
     The query heads of one key-value head are stacked as rows of one matrix, so nothing is repeated;
-    a block of `ROWS` positions multiplies only the keys up to its end. RoPE's rotation is one
-    complex product, which also brings the heads in front of the positions.
+    a block of `ROWS` positions multiplies only the keys up to its end, and as many sequences at a
+    time as have `SCORES` scores.
     """
 
     @staticmethod
@@ -93,128 +170,125 @@ class Attention(torch.autograd.Function):
         group = heads // kv_heads
         width = qkv.shape[-1] // (heads + 2 * kv_heads)
         slabs = batch * kv_heads
-        parts = qkv.view(batch, length, heads + 2 * kv_heads, width)
-        q = _turned(parts[:, :, :heads], turn * width**-0.5)
-        q = q.view(slabs, group, length, width)
-        k = _turned(parts[:, :, heads:-kv_heads], turn).view(slabs, length, width)
-        v = parts[:, :, -kv_heads:].transpose(1, 2).reshape(slabs, length, width)
-
-        y = torch.empty(batch, kv_heads, group, length, width)
+        waves = _array(torch.view_as_real(turn.contiguous())).reshape(length, width)
+        q, y = (torch.empty(slabs * group * length, width) for _ in range(2))
+        k, v = (torch.empty(slabs, length, width) for _ in range(2))
+        parts = _array(qkv.contiguous()).reshape(batch, length, -1, width)
+        kernels.split_heads(parts, waves, group, ROWS, _array(q), _array(k), _array(v))
         weights = []
-        for start in range(0, length, ROWS):
-            end = min(start + ROWS, length)
-            rows = end - start
-            scores = torch.bmm(
-                q[:, :, start:end].reshape(-1, group * rows, width), k[:, :end].transpose(1, 2)
-            )
-            scores.view(-1, group, rows, end)[..., start:].add_(_future(rows))
-            weight = torch.softmax(scores, -1)
+        for some, start, end, at in _pieces(slabs, group, length):
+            weight = torch.bmm(q[at].view(some.stop - some.start, -1, width), k[some, :end].mT)
+            kernels.causal_softmax(_array(weight), start, end - start)
+            torch.bmm(weight, v[some, :end], out=y[at].view(*weight.shape[:2], width))
             weights.append(weight)
-            out = torch.bmm(weight, v[:, :end])
-            y[:, :, :, start:end] = out.view(batch, kv_heads, group, rows, width)
-        ctx.save_for_backward(q, k, v, turn, *weights)
-        ctx.shape = (batch, length, heads, kv_heads, width)
-        return y.view(batch, heads, length, width).transpose(1, 2).reshape(batch, length, -1)
+        ctx.save_for_backward(q, k, v, *weights)
+        ctx.shape, ctx.waves = (batch, length, heads, kv_heads, width), waves
+        out = torch.empty(batch, length, heads * width)
+        _gather(y, group, False, out.view(batch, length, heads, width))
+        return out
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
-        q, k, v, turn, *weights = ctx.saved_tensors
+        q, k, v, *weights = ctx.saved_tensors
         batch, length, heads, kv_heads, width = ctx.shape
         group = heads // kv_heads
         slabs = batch * kv_heads
-        dy = dy.view(batch, length, heads, width).transpose(1, 2)
-        dy = dy.reshape(slabs, group, length, width)
-        dq = torch.empty_like(q)
-        dk, dv = (torch.zeros(slabs, width, length) for _ in range(2))
-        for block, weight in enumerate(weights):
-            start = block * ROWS
-            end = min(start + ROWS, length)
-            rows = end - start
-            dy_rows = dy[:, :, start:end].reshape(slabs, group * rows, width)
-            q_rows = q[:, :, start:end].reshape(slabs, group * rows, width)
-            dscores = torch.bmm(dy_rows, v[:, :end].transpose(1, 2))
-            torch._softmax_backward_data(dscores, weight, -1, dscores.dtype, grad_input=dscores)
-            dq[:, :, start:end] = torch.bmm(dscores, k[:, :end]).view(slabs, group, rows, width)
-            # the narrow factor is the transposed one, as in `_product`
-            dk[..., :end] += torch.bmm(q_rows.transpose(1, 2), dscores)
-            dv[..., :end] += torch.bmm(dy_rows.transpose(1, 2), weight)
-        dqkv = torch.empty(batch, length, heads + 2 * kv_heads, width)
-        back = turn.conj().resolve_conj()
-        dk = dk.transpose(1, 2).contiguous().view(batch, kv_heads, length, width)
-        _turned(dq.view(batch, heads, length, width), back * width**-0.5, dqkv[:, :, :heads])
-        _turned(dk, back, dqkv[:, :, heads:-kv_heads])
-        dqkv[:, :, -kv_heads:] = dv.view(batch, kv_heads, width, length).permute(0, 3, 1, 2)
-        return dqkv.view(batch, length, -1), None, None, None
+        dblocks, dq = torch.empty_like(q), torch.empty_like(q)
+        _gather(dblocks, group, True, dy.contiguous().view(batch, length, heads, width))
+        dk, dv = torch.zeros_like(k), torch.zeros_like(v)
+        for (some, start, end, at), weight in zip(
+            _pieces(slabs, group, length), weights, strict=True
+        ):
+            count = some.stop - some.start
+            rows, drows = q[at].view(count, -1, width), dblocks[at].view(count, -1, width)
+            dscores = torch.bmm(drows, v[some, :end].mT)
+            kernels.causal_softmax_backward(_array(dscores), _array(weight), start, end - start)
+            torch.bmm(dscores, k[some, :end], out=dq[at].view(count, -1, width))
+            dk[some, :end].baddbmm_(dscores.mT, rows)
+            dv[some, :end].baddbmm_(weight.mT, drows)
+        dqkv = torch.empty(batch, length, (heads + 2 * kv_heads) * width)
+        kernels.join_heads(
+            _array(dq), _array(dk), _array(dv), ctx.waves, group, ROWS,
+            _array(dqkv).reshape(batch, length, -1, width),
+        )  # fmt: skip
+        return dqkv, None, None, None
 
 
-def _turned(x: Tensor, turn: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return the pairs (2i, 2i + 1) of x rotated by `turn`, dimensions 1 and 2 exchanged.
-
-    Parameters: x [batch, length, heads, width] and `turn` [length, width/2] complex, or, with
-    `out` of the former shape, x [batch, heads, length, width].
-    """
-    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
-    if out is not None:
-        to = torch.view_as_complex(out.view(*out.shape[:-1], -1, 2))
-        torch.mul(pairs.transpose(1, 2), turn.unsqueeze(1), out=to)
-        return out
-    batch, length, heads, width = x.shape
-    fresh = torch.empty(batch, heads, length, width)
-    to = torch.view_as_complex(fresh.view(*fresh.shape[:-1], -1, 2))
-    torch.mul(pairs, turn.unsqueeze(1), out=to.transpose(1, 2))
-    return fresh
+def _gather(blocks: Tensor, group: int, back: bool, out: Tensor) -> None:
+    kernels.gather_rows(_array(blocks), group, ROWS, back, _array(out))
 
 
-def _future(rows: int) -> Tensor:
-    return torch.full((rows, rows), float("-inf")).triu_(1)
+def _pieces(slabs: int, group: int, length: int) -> list[tuple[slice, int, int, slice]]:
+    """Return the slabs, first and last position, and rows of `kernels._place`, of every block."""
+    blocks = []
+    for start in range(0, length, ROWS):
+        end = min(start + ROWS, length)
+        rows = group * (end - start)
+        step = max(1, SCORES // (rows * end))
+        for first in range(0, slabs, step):
+            last = min(first + step, slabs)
+            base = slabs * group * start
+            at = slice(base + first * rows, base + last * rows)
+            blocks.append((slice(first, last), start, end, at))
+    return blocks
 
 
 class GatedFFN(torch.autograd.Function):
-    """`gated_ffn` for ReLU, SiLU, and the element-wise choice between them."""
+    """`gated_ffn`, which keeps the gate and up products and recomputes the activation."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor | None
+        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor | float
     ) -> Tensor:
-        to_gate, to_up = gate_up.chunk(2)
-        gate, up = torch.mm(x, to_gate.t()), torch.mm(x, to_up.t())
-        act = F.relu(gate) if kind == "relu" else F.silu(gate)
-        if kind == "mixed":
-            assert draw is not None
-            torch.lerp(F.relu(gate), act, draw, out=act)
-        hidden = act * up
-        ctx.save_for_backward(x, gate_up, down, gate, up, act, hidden, draw)
-        ctx.kind = kind
-        return torch.mm(hidden, down.t())
+        ffn = down.shape[1]
+        both, y = torch.empty(len(x), 2 * ffn), torch.empty(len(x), len(down))
+        hidden = torch.empty(min(len(x), FFN_ROWS), ffn)
+        gates, products = _array(both).reshape(-1, 2, ffn), _array(hidden)
+        to_both, to_y = gate_up.t(), down.t()
+        drawn = draw if isinstance(draw, Tensor) else None
+        octets = None if drawn is None else _array(drawn.view(torch.uint8))
+        for rows, some, pair, out in _blocks(FFN_ROWS, x, both, y):
+            torch.mm(some, to_both, out=pair)
+            count = len(some)
+            if octets is not None:
+                kernels.gate_drawn(gates[rows], octets[rows], products[:count])
+            else:
+                kernels.gate(gates[rows], KINDS[kind], np.float32(draw), products[:count])
+            torch.mm(hidden[:count], to_y, out=out)
+        ctx.save_for_backward(x, gate_up, down, both, drawn)
+        ctx.kind, ctx.p = kind, None if drawn is not None else draw
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, gate_up, down, gate, up, act, hidden, draw = ctx.saved_tensors
-        to_gate, to_up = gate_up.chunk(2)
-        ddown = torch.mm(dy.t(), hidden)
-        dhidden = torch.mm(dy, down)
-        dup = dhidden * act
-        dact = dhidden.mul_(up)
-        if ctx.kind == "relu":
-            dgate = torch.ops.aten.threshold_backward.grad_input(dact, gate, 0, grad_input=dact)
-        elif ctx.kind == "silu":
-            dgate = torch.ops.aten.silu_backward.grad_input(dact, gate, grad_input=dact)
-        else:
-            smooth = torch.ops.aten.silu_backward(dact, gate)
-            torch.ops.aten.threshold_backward.grad_input(dact, gate, 0, grad_input=dact)
-            dgate = torch.lerp(dact, smooth, draw, out=dact)
-        columns = x.t().contiguous()
-        dgate_up = torch.cat([_product(columns, dgate), _product(columns, dup)])
-        return torch.mm(dgate, to_gate).addmm_(dup, to_up), dgate_up, ddown, None, None
+        x, gate_up, down, both, draw = ctx.saved_tensors
+        ffn, dy = down.shape[1], dy.contiguous()
+        dx, dgate_up, ddown = torch.empty_like(x), torch.zeros_like(gate_up), torch.zeros_like(down)
+        hidden = torch.empty(min(len(x), FFN_ROWS), ffn)
+        dboth = torch.empty(len(hidden), 2 * ffn)
+        gates, products = _array(both).reshape(-1, 2, ffn), _array(hidden)
+        slopes = _array(dboth).reshape(-1, 2, ffn)
+        octets = None if draw is None else _array(draw.view(torch.uint8))
+        for rows, some, dsome, out in _blocks(FFN_ROWS, x, dy, dx):
+            count = len(some)
+            part, dpart = hidden[:count], dboth[:count]
+            torch.mm(dsome, down, out=part)
+            work = products[:count], gates[rows]
+            if octets is not None:
+                kernels.gate_drawn_backward(*work, octets[rows], slopes[:count])
+            else:
+                kernels.gate_backward(*work, KINDS[ctx.kind], np.float32(ctx.p), slopes[:count])
+            ddown.addmm_(dsome.t(), part)
+            dgate_up.addmm_(dpart.t(), some)
+            torch.mm(dpart, gate_up, out=out)
+        return dx, dgate_up, ddown, None, None
 
 
-def _product(columns: Tensor, dy: Tensor) -> Tensor:
-    """Return dyᵀ·x for `columns` = xᵀ, as (xᵀ·dy)ᵀ.
-
-    A matrix product that reads a wide matrix by columns runs at half speed: its rows are a power of
-    two bytes apart and fall on the same cache lines. Here only the narrow x is transposed.
-    """
-    return torch.mm(columns, dy).t()
+def _blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
+    """Return slice and part of every tensor, `size` rows at a time."""
+    starts = range(0, len(tensors[0]), size)
+    rows = [slice(start, start + size) for start in starts]
+    return zip(rows, *(torch.split(x, size) for x in tensors), strict=True)
 
 
 class HeadLoss(torch.autograd.Function):
@@ -224,24 +298,21 @@ class HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        dx, dweight = torch.empty_like(x), torch.zeros_like(weight.t()).contiguous()
-        loss = torch.zeros(())
-        for start in range(0, len(x), HEAD_ROWS):
-            rows = x[start : start + HEAD_ROWS]
-            at = targets[start : start + HEAD_ROWS].unsqueeze(1)
-            logits = torch.mm(rows, weight.t())
-            margin = logits.amax(1) - logits.gather(1, at).squeeze(1)
-            slope = torch.softmax(logits, 1)
-            # the largest probability is 1/Σexp(logit − max): never 0, unlike the target's own
-            loss += (margin - slope.amax(1).log()).sum()
-            slope.scatter_add_(1, at, slope.new_full(at.shape, -1))
-            torch.mm(slope, weight, out=dx[start : start + HEAD_ROWS])
-            dweight.addmm_(rows.t().contiguous(), slope)  # transposed, as in `_product`
+    def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, slopes: bool) -> Tensor:
+        dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+        space = torch.empty(min(len(x), HEAD_ROWS), len(weight))
+        loss = 0.0
+        to_logits, chosen, work = weight.t(), _array(targets.contiguous()), _array(space)
+        for rows, some, out in _blocks(HEAD_ROWS, x, dx):
+            logits = torch.mm(some, to_logits, out=space[: len(some)])
+            loss += kernels.cross_entropy(work[: len(some)], chosen[rows])
+            if slopes:
+                torch.mm(logits, weight, out=out)
+                dweight.addmm_(logits.t(), some)
         ctx.save_for_backward(dx, dweight)
-        return loss
+        return torch.tensor(loss, dtype=x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor, Tensor, None, None]:
         dx, dweight = ctx.saved_tensors
-        return dx * dloss, (dweight * dloss).t(), None
+        return dx * dloss, dweight * dloss, None, None

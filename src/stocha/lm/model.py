@@ -92,10 +92,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, noise: Generators | None, fast: bool) -> Tensor:
         if fast and self.probe is None:
-            kind, draw = self._fused_kind(x, noise)
-            if kind is not None:
+            choice = self._fused_kind(x, noise)
+            if choice is not None:
                 flat = x.view(-1, x.shape[-1])
-                y = fused.gated_ffn(flat, self.gate_up.weight, self.down.weight, kind, draw)
+                y = fused.gated_ffn(flat, self.gate_up.weight, self.down.weight, *choice)
                 return y.view(x.shape)
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         hidden = self.activation(gate, noise)
@@ -103,23 +103,23 @@ class FeedForward(nn.Module):
             self.probe(hidden)
         return F.linear(hidden * up, self.down.weight)
 
-    def _fused_kind(self, x: Tensor, noise: Generators | None) -> tuple[str | None, Tensor | None]:
-        """Return how `fused.GatedFFN` computes the activation in force, or None if it cannot."""
+    def _fused_kind(self, x: Tensor, noise: Generators | None) -> tuple[str, Tensor | float] | None:
+        """Return how `fused.gated_ffn` computes the activation in force, or None if it cannot."""
         act = self.activation
         if isinstance(act, Deterministic):
-            return next((k for k, f in _FUSED.items() if f is act.function), None), None
+            return next(((k, 0.0) for k, f in _FUSED.items() if f is act.function), None)
         if not isinstance(act, StochA):
-            return None, None
+            return None
         if act.mode in ("relu", "silu"):
-            return act.mode, None
+            return act.mode, 0.0
         if act.positive != "mixed":
-            return None, None
+            return None
         if act.mode == "expectation" or act.p in (0, 1):
-            return "mixed", torch.tensor(act.p)
+            return "mixed", float(act.p)
         if act.granularity != "element" or noise is None:
-            return None, None
+            return None
         shape = (*x.shape[:-1], self.down.in_features)
-        return "mixed", bernoulli(act.p, shape, noise, x.dtype).view(-1, shape[-1])
+        return "mixed", bernoulli(act.p, shape, noise).view(-1, shape[-1])
 
 
 class Norm(nn.Module):
@@ -135,9 +135,19 @@ class Norm(nn.Module):
             return fused.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
+    def after(self, x: Tensor, more: Tensor | None, fast: bool) -> tuple[Tensor, Tensor]:
+        """Return x + more, or x if that is None, and its norm."""
+        if fast and more is not None:
+            return fused.add_rms_norm(x, more, self.weight, self.eps)
+        x = x if more is None else x + more
+        return x, self(x, fast)
+
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+    """x + attention(norm(x)), then x + feed-forward(norm(x)).
+
+    The last sum is left to the next norm: x comes in and goes out as two summands.
+    """
 
     def __init__(self, config: ModelConfig, activation: Activation) -> None:
         super().__init__()
@@ -147,15 +157,16 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
+        more: Tensor | None,
         turn: Tensor,
         noise: Generators | None,
         cache: KVCache | None,
         layer: int,
         fast: bool,
-    ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x, fast), turn, cache, layer, fast)
-        out: Tensor = x + self.ffn(self.ffn_norm(x, fast), noise, fast)
-        return out
+    ) -> tuple[Tensor, Tensor]:
+        x, normed = self.attention_norm.after(x, more, fast)
+        x, normed = self.ffn_norm.after(x, self.attention(normed, turn, cache, layer, fast), fast)
+        return x, self.ffn(normed, noise, fast)
 
 
 class Decoder(nn.Module):
@@ -228,13 +239,13 @@ class Decoder(nn.Module):
             raise ValueError("noise=None: the activation in force draws and needs generators")
         turn = self.turn[start:end]
         fast = self.fast and self.embedding.weight.dtype == torch.float32
-        x = self.embedding(ids)
+        x, more = self.embedding(ids), None
         for layer, block in enumerate(self.layers):
             drawn = noise(layer) if noise is not None and self.activation.stochastic else None
-            x = block(x, turn, drawn, cache, layer, fast)
+            x, more = block(x, more, turn, drawn, cache, layer, fast)
         if cache is not None:
             cache.length = end
-        out: Tensor = self.norm(x, fast)
+        out: Tensor = self.norm.after(x, more, fast)[1]
         return out
 
     def forward(

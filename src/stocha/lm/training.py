@@ -21,7 +21,7 @@ from stocha.lm.tokens import Tokens
 from stocha.randomness import generator
 from stocha.switching import Phase, Schedule
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised by whoever changes the arithmetic of a step, so that old checkpoints are not continued."""
 
 EXPLODED = 4.0

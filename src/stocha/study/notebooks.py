@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jupytext
-
 from stocha.study.errors import UserError
 from stocha.study.files import digest
 from stocha.study.parameters import Declaration, Value, read_declaration
 from stocha.study.paths import project_root
+from stocha.study.percent import Cell, read_cells, read_header
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -50,6 +49,8 @@ class Notebook:
 
     def node(self) -> "NotebookNode":
         """A fresh notebook object with a kernelspec that papermill and JupyterLab accept."""
+        import jupytext  # imports the Jupyter server: only for who executes
+
         node: NotebookNode = jupytext.reads(self.text, fmt="py:percent")
         node.metadata["kernelspec"] = {
             "name": "python3",
@@ -100,15 +101,14 @@ def read_notebook(path: str | Path) -> Notebook:
         raise UserError(f"{_shown(path)}: a text notebook (.py, percent format) is wanted")
     try:
         text = path.read_text(encoding="utf-8")
-        node = jupytext.reads(text, fmt="py:percent")
-        cells: list[Any] = node.cells
+        cells = read_cells(text)
         parameters = _tagged(cells, "parameters")
         if parameters is None:
             raise UserError("no cell tagged `parameters`")
         declaration = read_declaration(parameters, _tagged(cells, "scales"))
-    except (UserError, SyntaxError, UnicodeDecodeError) as error:
+        own: Mapping[str, Any] = read_header(text).get("stocha") or {}
+    except (UserError, SyntaxError, ValueError) as error:
         raise UserError(f"{_shown(path)}: {error}") from None
-    own: Mapping[str, Any] = node.metadata.get("stocha", {})
     return Notebook(
         path=path,
         text=text,
@@ -136,20 +136,13 @@ def _suggestion(path: Path) -> str:
     return f"; {folder.name}/ holds {', '.join(found)}" if found else ""
 
 
-def _tagged(cells: Iterable[Any], tag: str) -> str | None:
-    for cell in cells:
-        if cell.cell_type == "code" and tag in cell.metadata.get("tags", ()):
-            return str(cell.source)
-    return None
+def _tagged(cells: Iterable[Cell], tag: str) -> str | None:
+    return next((cell.source for cell in cells if not cell.markdown and tag in cell.tags), None)
 
 
-def _title(cells: Iterable[Any]) -> str:
-    for cell in cells:
-        if cell.cell_type == "markdown":
-            for line in cell.source.splitlines():
-                if line.startswith("# "):
-                    return str(line[2:].strip())
-    return ""
+def _title(cells: Iterable[Cell]) -> str:
+    lines = (line for cell in cells if cell.markdown for line in cell.source.splitlines())
+    return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
 
 
 def _imports(source: str) -> Iterator[str]:

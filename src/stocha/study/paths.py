@@ -1,5 +1,6 @@
 """Where the project's folders are."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -21,7 +22,12 @@ def project_root() -> Path:
 
 def runs_root() -> Path:
     """The run store: `$STOCHA_RUNS`, else `runs/` in the project."""
-    named = os.environ.get("STOCHA_RUNS")
+    return _runs_root(os.environ.get("STOCHA_RUNS"), os.getcwd())
+
+
+@functools.cache
+def _runs_root(named: str | None, _: str) -> Path:
+    # A sweep of a thousand points asks a thousand times; both answers depend on the folder too.
     return Path(named).expanduser().resolve() if named else project_root() / "runs"
 
 

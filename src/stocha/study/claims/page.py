@@ -27,6 +27,6 @@ def _section(row: Mapping[Hashable, str]) -> str:
     parts = [("estimate", row["estimate"]), ("reported", row["reported"])]
     parts += [("criterion", row["criterion"]), ("source", row["source"])]
     if row["page"]:
-        parts.append(("page", f"[{row['page']}]({row['page']}.ipynb)"))
+        parts.append(("page", f"[]({row['page']}.ipynb)"))
     details = [f"*{name}*: {text}" for name, text in parts if text and text != "—"]
     return "\n".join(lines) + "\n\n  " + " · ".join(details)

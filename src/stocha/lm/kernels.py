@@ -1,0 +1,405 @@
+"""The elementwise parts of a decoder step, each one pass over rows that stay in a core's cache.
+
+Between its matrix products a step of a small model is many short PyTorch operations, each of which
+reads and writes its tensors from beyond the cache. A kernel here does what lies between two
+products at once, row by row. The exponential is a polynomial, so that it is vector code everywhere;
+NaN and infinity pass through. Kernels run on one thread, are compiled at their first call and kept
+on disk. Chapter: Speed of the language model.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXACT = {"contract"}
+SUMS = {"contract", "nsz", "reassoc"}
+"""Lets LLVM add in lanes; NaN and infinity keep their meaning."""
+
+RELU, SILU, MEAN = 0, 1, 2
+
+ZERO, ONE = np.float32(0), np.float32(1)
+LOG2E = np.float32(1 / np.log(2))
+LN2_HIGH = np.float32(0.693359375)  # 9 bits: its products with the powers of a float are exact
+LN2_LOW = np.float32(np.log(2) - 0.693359375)
+ROUND = np.float32(1.5 * 2**23)  # added to a number it leaves the nearest integer in the low bits
+LOWEST, HIGHEST = np.float32(-87.3), np.float32(88.37)
+E2, E3, E4, E5, E6 = (
+    np.float32(value) for value in (0.49999994, 0.16666654, 0.041668773, 0.0083370237, 0.0013811791)
+)
+
+
+def kernel(flags: set[str]) -> Callable[[F], F]:
+    """Compile lazily with LLVM's `flags`, and a cache on disk where one can be."""
+
+    def compiled(function: F) -> F:
+        options: dict[str, Any] = {"fastmath": set(flags), "nogil": True, "error_model": "numpy"}
+        try:
+            return cast(F, numba.njit(cache=True, **options)(function))
+        except RuntimeError:  # numba found no directory it may write to
+            return cast(F, numba.njit(**options)(function))
+
+    return compiled
+
+
+_I32, _F32 = ir.IntType(32), ir.FloatType()
+
+
+def primitive(function: Callable[..., Any]) -> Any:
+    """An intrinsic; what kernels call has not the arguments of what defines it."""
+    return intrinsic(function)
+
+
+@primitive
+def _power(typing: Any, t: Any) -> Any:
+    """2ⁿ for a float32 t = ROUND + n, −126 ≤ n ≤ 127."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = builder.add(builder.bitcast(args[0], _I32), ir.Constant(_I32, 127))
+        return builder.bitcast(builder.shl(bits, ir.Constant(_I32, 23)), _F32)
+
+    return types.float32(types.float32), generate
+
+
+def _swap(builder: Any, bits: Any) -> Any:
+    sign = builder.ashr(bits, ir.Constant(_I32, 31))
+    return builder.xor(bits, builder.and_(sign, ir.Constant(_I32, 0x7FFFFFFF)))
+
+
+@primitive
+def _rank(typing: Any, x: Any) -> Any:
+    """An int32 that orders as float32 does, NaN of positive sign above all.
+
+    A maximum of integers is vector code; one of floats is not while NaN has a meaning.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _swap(builder, builder.bitcast(args[0], _I32))
+
+    return types.int32(types.float32), generate
+
+
+@primitive
+def _of_rank(typing: Any, rank: Any) -> Any:
+    """The float32 of a `_rank`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(_swap(builder, args[0]), _F32)
+
+    return types.float32(types.int32), generate
+
+
+@kernel(EXACT)
+def exp(x: Any) -> Any:
+    """e^x to 2 units in the last place, x taken into [−87.3, 88.37]; NaN stays NaN."""
+    if x < LOWEST:
+        x = LOWEST
+    if x > HIGHEST:
+        x = HIGHEST
+    t = x * LOG2E + ROUND
+    n = t - ROUND
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    p = ((((E6 * r + E5) * r + E4) * r + E3) * r + E2) * r * r + r + ONE
+    return p * _power(t)
+
+
+@kernel(EXACT)
+def exps(x: Floats, out: Floats) -> None:
+    """out = `exp`(x), element by element."""
+    for i in range(x.size):
+        out[i] = exp(x[i])
+
+
+@kernel(EXACT)
+def sigmoid(x: Any) -> Any:
+    return ONE / (ONE + exp(-x))
+
+
+@kernel(EXACT)
+def relu(x: Any) -> Any:
+    return ZERO if x <= ZERO else x
+
+
+@kernel(EXACT)
+def relu_slope(x: Any) -> Any:
+    return ZERO if x <= ZERO else ONE
+
+
+@kernel(EXACT)
+def gate(gate_up: Floats, kind: int, p: Any, out: Floats) -> None:
+    """out[r] = act(gate_up[r, 0]) · gate_up[r, 1] for ReLU, SiLU, or p·SiLU + (1 − p)·ReLU."""
+    q = ONE - p
+    for r in range(out.shape[0]):
+        g, u, h = gate_up[r, 0], gate_up[r, 1], out[r]
+        if kind == RELU:
+            for c in range(h.size):
+                h[c] = relu(g[c]) * u[c]
+        elif kind == SILU:
+            for c in range(h.size):
+                h[c] = g[c] * sigmoid(g[c]) * u[c]
+        else:
+            for c in range(h.size):
+                h[c] = (p * (g[c] * sigmoid(g[c])) + q * relu(g[c])) * u[c]
+
+
+@kernel(EXACT)
+def gate_drawn(gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
+    """`gate` with SiLU where `draw` [rows, ffn] is not 0 and ReLU elsewhere."""
+    for r in range(out.shape[0]):
+        g, u, d, h = gate_up[r, 0], gate_up[r, 1], draw[r], out[r]
+        for c in range(h.size):
+            smooth, sharp = g[c] * sigmoid(g[c]), relu(g[c])
+            h[c] = (smooth if d[c] != 0 else sharp) * u[c]
+
+
+@kernel(EXACT)
+def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -> None:
+    """The gradients of `gate` for dh [rows, ffn]: out[r, 0] of the gate, out[r, 1] of up.
+
+    dh is replaced by what `gate` returned.
+    """
+    # several loops: LLVM makes vector code of a loop only while it has few arrays to tell apart
+    q = ONE - p
+    for r in range(dh.shape[0]):
+        h, g, u, dg, du = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1]
+        if kind == RELU:
+            for c in range(h.size):
+                du[c] = h[c] * relu(g[c])
+            for c in range(h.size):
+                dg[c] = h[c] * u[c] * relu_slope(g[c])
+                h[c] = relu(g[c]) * u[c]
+        elif kind == SILU:
+            for c in range(h.size):
+                dg[c] = sigmoid(g[c])
+            for c in range(h.size):
+                du[c] = h[c] * (g[c] * dg[c])
+            for c in range(h.size):
+                s, x, y = dg[c], g[c], u[c]
+                dg[c] = h[c] * y * (s + x * s * (ONE - s))
+                h[c] = x * s * y
+        else:
+            for c in range(h.size):
+                dg[c] = sigmoid(g[c])
+            for c in range(h.size):
+                du[c] = h[c] * (p * (g[c] * dg[c]) + q * relu(g[c]))
+            for c in range(h.size):
+                s, x, y = dg[c], g[c], u[c]
+                dg[c] = h[c] * y * (p * (s + x * s * (ONE - s)) + q * relu_slope(x))
+                h[c] = (p * (x * s) + q * relu(x)) * y
+
+
+@kernel(EXACT)
+def gate_drawn_backward(dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
+    """`gate_backward` of `gate_drawn`."""
+    for r in range(dh.shape[0]):
+        h, g, u, dg, du, d = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1], draw[r]
+        for c in range(h.size):
+            dg[c] = sigmoid(g[c])
+        for c in range(h.size):
+            smooth, sharp = g[c] * dg[c], relu(g[c])
+            du[c] = h[c] * (smooth if d[c] != 0 else sharp)
+        for c in range(h.size):
+            s, x, y = dg[c], g[c], u[c]
+            smooth, sharp = x * s, relu(x)
+            steep, step = s + smooth * (ONE - s), relu_slope(x)
+            dg[c] = h[c] * y * (steep if d[c] != 0 else step)
+            h[c] = (smooth if d[c] != 0 else sharp) * y
+
+
+@kernel(SUMS)
+def _softmax(row: Floats) -> Any:
+    """Turn a row into exponentials less its maximum; returns their sum and the maximum."""
+    top = _rank(row[0])
+    for c in range(row.size):
+        top = max(top, _rank(row[c]))
+    peak = _of_rank(top)
+    total = ZERO
+    for c in range(row.size):
+        e = exp(row[c] - peak)
+        row[c] = e
+        total += e
+    return total, peak
+
+
+@kernel(SUMS)
+def cross_entropy(logits: Floats, targets: NDArray[np.int64]) -> float:
+    """Replace logits [rows, vocabulary] by their gradient; returns the summed loss in nats."""
+    loss = 0.0
+    for r in range(logits.shape[0]):
+        row, target = logits[r], targets[r]
+        if target < 0 or target >= row.size:
+            raise IndexError("a target is no token of the vocabulary")
+        chosen = row[target]
+        total, peak = _softmax(row)
+        loss += np.log(np.float64(total)) + np.float64(peak - chosen)
+        scale = ONE / total
+        for c in range(row.size):
+            row[c] *= scale
+        row[target] -= ONE
+    return loss
+
+
+@kernel(SUMS)
+def causal_softmax(scores: Floats, start: int, rows: int) -> None:
+    """Softmax in place of scores [slabs, group·rows, keys] over the keys each row may see.
+
+    Row i of a group stands at position start + i and sees the keys up to there.
+    """
+    for slab in range(scores.shape[0]):
+        for r in range(scores.shape[1]):
+            seen = start + r % rows + 1
+            row = scores[slab, r]
+            total, _ = _softmax(row[:seen])
+            scale = ONE / total
+            for c in range(seen):
+                row[c] *= scale
+            row[seen:] = ZERO
+
+
+@kernel(SUMS)
+def causal_softmax_backward(grads: Floats, weights: Floats, start: int, rows: int) -> None:
+    """Turn the gradients of `causal_softmax`'s weights into those of its scores, in place."""
+    for slab in range(grads.shape[0]):
+        for r in range(grads.shape[1]):
+            seen = start + r % rows + 1
+            grad, weight = grads[slab, r], weights[slab, r]
+            mean = ZERO
+            for c in range(seen):
+                mean += grad[c] * weight[c]
+            for c in range(seen):
+                grad[c] = (grad[c] - mean) * weight[c]
+            grad[seen:] = ZERO
+
+
+@kernel(SUMS)
+def norm(
+    x: Floats, more: Floats, adds: bool, weight: Floats, eps: Any,
+    total: Floats, scale: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """RMSNorm of the rows of x, or of total = x + more if it `adds`; scale is 1/√(mean² + eps)."""
+    for r in range(x.shape[0]):
+        row, y = x[r], out[r]
+        if adds:
+            other, sums = more[r], total[r]
+            for c in range(row.size):
+                sums[c] = row[c] + other[c]
+            row = sums
+        square = ZERO
+        for c in range(row.size):
+            square += row[c] * row[c]
+        unit = ONE / np.sqrt(square / np.float32(row.size) + eps)
+        scale[r] = unit
+        for c in range(row.size):
+            y[c] = row[c] * unit * weight[c]
+
+
+@kernel(SUMS)
+def norm_backward(
+    dy: Floats, x: Floats, scale: Floats, weight: Floats, more: Floats, adds: bool,
+    dx: Floats, dweight: Floats,
+) -> None:  # fmt: skip
+    """The gradients of `norm` for dy, dx plus `more` if it `adds`; dweight is added to."""
+    for r in range(x.shape[0]):
+        row, slope, out, unit = x[r], dy[r], dx[r], scale[r]
+        mean = ZERO
+        for c in range(row.size):
+            mean += slope[c] * weight[c] * row[c]
+        mean *= unit * unit / np.float32(row.size)
+        for c in range(row.size):
+            dweight[c] += slope[c] * row[c] * unit
+        for c in range(row.size):
+            out[c] = (slope[c] * weight[c] - row[c] * mean) * unit
+        if adds:
+            other = more[r]
+            for c in range(row.size):
+                out[c] += other[c]
+
+
+@kernel(EXACT)
+def _turned(x: Floats, turn: Floats, sign: Any, factor: Any, out: Floats) -> None:
+    for i in range(x.size // 2):
+        cosine, sine = turn[2 * i] * factor, turn[2 * i + 1] * sign * factor
+        even, odd = x[2 * i], x[2 * i + 1]
+        out[2 * i] = even * cosine - odd * sine
+        out[2 * i + 1] = even * sine + odd * cosine
+
+
+@kernel(EXACT)
+def _place(slabs: int, slab: int, group: int, member: int, at: int, block: int, length: int) -> Any:
+    """Row of a head's position in queries stored block by block: [block, slab, member, position].
+
+    A block of positions is one contiguous matrix a slab, as a batched product wants it.
+    """
+    start = at - at % block
+    rows = min(block, length - start)
+    return slabs * group * start + (slab * group + member) * rows + at - start
+
+
+@kernel(EXACT)
+def split_heads(
+    qkv: Floats, turn: Floats, group: int, block: int, q: Floats, k: Floats, v: Floats
+) -> None:
+    """Cut qkv [batch, length, parts, width] into rotated queries and keys, and values.
+
+    `turn` [length, width] alternates cosines and sines; q [batch·heads·length, width], scaled by
+    1/√width, is in the order of `_place`; k and v are [batch·kv_heads, length, width].
+    """
+    batch, length, parts, width = qkv.shape
+    kv_heads = parts // (group + 2)
+    heads, slabs = group * kv_heads, batch * kv_heads
+    factor = ONE / np.sqrt(np.float32(width))
+    for b in range(batch):
+        for at in range(length):
+            for head in range(heads):
+                slab = b * kv_heads + head // group
+                place = _place(slabs, slab, group, head % group, at, block, length)
+                _turned(qkv[b, at, head], turn[at], ONE, factor, q[place])
+            for head in range(kv_heads):
+                slab = b * kv_heads + head
+                _turned(qkv[b, at, heads + head], turn[at], ONE, ONE, k[slab, at])
+                v[slab, at] = qkv[b, at, heads + kv_heads + head]
+
+
+@kernel(EXACT)
+def join_heads(
+    dq: Floats, dk: Floats, dv: Floats, turn: Floats, group: int, block: int, out: Floats
+) -> None:
+    """The gradient of `split_heads`: out [batch, length, parts, width]."""
+    batch, length, parts, width = out.shape
+    kv_heads = parts // (group + 2)
+    heads, slabs = group * kv_heads, batch * kv_heads
+    factor = ONE / np.sqrt(np.float32(width))
+    for b in range(batch):
+        for at in range(length):
+            for head in range(heads):
+                slab = b * kv_heads + head // group
+                place = _place(slabs, slab, group, head % group, at, block, length)
+                _turned(dq[place], turn[at], -ONE, factor, out[b, at, head])
+            for head in range(kv_heads):
+                slab = b * kv_heads + head
+                _turned(dk[slab, at], turn[at], -ONE, ONE, out[b, at, heads + head])
+                out[b, at, heads + kv_heads + head] = dv[slab, at]
+
+
+@kernel(EXACT)
+def gather_rows(blocks: Floats, group: int, block: int, back: bool, out: Floats) -> None:
+    """Bring out [batch, length, heads, width] from the order of `_place`, or `back` into it."""
+    batch, length, heads, _ = out.shape
+    kv_heads = heads // group
+    for b in range(batch):
+        for at in range(length):
+            for head in range(heads):
+                slab = b * kv_heads + head // group
+                place = _place(batch * kv_heads, slab, group, head % group, at, block, length)
+                if back:
+                    blocks[place] = out[b, at, head]
+                else:
+                    out[b, at, head] = blocks[place]

@@ -1,0 +1,264 @@
+"""Every kernel of a decoder step against torch in float64, and how it treats NaN and infinity."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stocha.lm import fused, kernels
+
+SIZES = st.sampled_from([1, 2, 3, 7, 16, 33, 70])
+SCALES = st.sampled_from([1e-38, 1e-3, 1.0, 10.0, 80.0])
+SEEDS = st.integers(0, 2**31)
+KINDS = {"relu": kernels.RELU, "silu": kernels.SILU, "mixed": kernels.MEAN}
+few = settings(max_examples=40, deadline=None)
+
+
+def floats(seed: int, scale: float, *shape: int) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal(shape) * scale).astype(np.float32)
+    x.flat[rng.integers(x.size)] = 0
+    return x
+
+
+def exact(x: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(x.copy()).double()
+
+
+def close(found: NDArray[np.float32], wanted: Tensor, tolerance: float = 2e-6) -> None:
+    wanted = wanted.detach()
+    size = float(wanted.abs().max())
+    torch.testing.assert_close(
+        torch.from_numpy(found).double(), wanted, rtol=tolerance, atol=tolerance * size + 1e-37
+    )
+
+
+def test_exp_is_right_to_two_units_in_the_last_place() -> None:
+    x = np.linspace(-87.25, 88.25, 300_001).astype(np.float32)
+    found = np.empty_like(x)
+    kernels.exps(x, found)
+    assert np.abs(found / np.exp(x.astype(np.float64)) - 1).max() < 2.5e-7
+
+
+def test_exp_at_the_ends() -> None:
+    x = np.array([-np.inf, -1e30, -88, 0, 1e-40, 88.5, 1e30, np.inf, np.nan], np.float32)
+    found = np.empty_like(x)
+    kernels.exps(x, found)
+    assert (found[:3] < 2e-38).all()
+    assert (found[:3] >= 0).all()
+    assert found[3] == found[4] == 1
+    assert (found[5:8] > 2e38).all()
+    assert np.isnan(found[8])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@few
+@given(rows=SIZES, ffn=SIZES, p=st.sampled_from([0.0, 0.3, 0.5, 1.0]), scale=SCALES, seed=SEEDS)
+def test_gates_and_their_gradients(
+    kind: str, rows: int, ffn: int, p: float, scale: float, seed: int
+) -> None:
+    gate_up, slope = floats(seed, scale, rows, 2, ffn), floats(seed + 1, 1.0, rows, ffn)
+    inputs = exact(gate_up).requires_grad_()
+    gate, up = inputs.unbind(1)
+    acts = {"relu": F.relu(gate), "silu": F.silu(gate)}
+    acts["mixed"] = p * acts["silu"] + (1 - p) * acts["relu"]
+    wanted = acts[kind] * up
+    torch.autograd.backward(wanted, exact(slope))
+
+    hidden, grads = np.empty((rows, ffn), np.float32), np.empty_like(gate_up)
+    kernels.gate(gate_up, KINDS[kind], np.float32(p), hidden)
+    close(hidden, wanted)
+    work = slope.copy()
+    kernels.gate_backward(work, gate_up, KINDS[kind], np.float32(p), grads)
+    close(grads, inputs.grad)
+    close(work, wanted)
+
+
+@few
+@given(rows=SIZES, ffn=SIZES, p=st.sampled_from([0.0, 0.3, 0.5, 1.0]), scale=SCALES, seed=SEEDS)
+def test_drawn_gates_and_their_gradients(
+    rows: int, ffn: int, p: float, scale: float, seed: int
+) -> None:
+    gate_up, slope = floats(seed, scale, rows, 2, ffn), floats(seed + 1, 1.0, rows, ffn)
+    draw = (np.random.default_rng(seed).random((rows, ffn)) < p).astype(np.uint8)
+    inputs = exact(gate_up).requires_grad_()
+    gate, up = inputs.unbind(1)
+    wanted = torch.where(exact(draw) > 0, F.silu(gate), F.relu(gate)) * up
+    torch.autograd.backward(wanted, exact(slope))
+
+    hidden, grads = np.empty((rows, ffn), np.float32), np.empty_like(gate_up)
+    kernels.gate_drawn(gate_up, draw, hidden)
+    close(hidden, wanted)
+    work = slope.copy()
+    kernels.gate_drawn_backward(work, gate_up, draw, grads)
+    close(grads, inputs.grad)
+    close(work, wanted)
+
+
+@few
+@given(rows=SIZES, vocabulary=SIZES, scale=SCALES, seed=SEEDS)
+@example(rows=3, vocabulary=70, scale=1e30, seed=0)
+def test_cross_entropy_and_its_gradient(
+    rows: int, vocabulary: int, scale: float, seed: int
+) -> None:
+    logits = floats(seed, scale, rows, vocabulary)
+    targets = np.random.default_rng(seed).integers(0, vocabulary, rows)
+    inputs = exact(logits).requires_grad_()
+    wanted = F.cross_entropy(inputs, torch.from_numpy(targets), reduction="sum")
+    torch.autograd.backward(wanted)
+    work = logits.copy()
+    loss = kernels.cross_entropy(work, targets)
+    assert loss == pytest.approx(wanted.item(), rel=1e-5, abs=1e-5)
+    torch.testing.assert_close(exact(work), inputs.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [-1, 5])
+def test_a_target_outside_the_vocabulary_is_refused(target: int) -> None:
+    with pytest.raises(IndexError, match="target"):
+        fused.head_loss(torch.zeros(1, 2), torch.zeros(5, 2), torch.tensor([target]))
+
+
+@few
+@given(slabs=st.integers(1, 3), group=st.integers(1, 3), rows=SIZES, start=SIZES,
+       scale=SCALES, seed=SEEDS)  # fmt: skip
+def test_causal_softmax_and_its_gradient(
+    slabs: int, group: int, rows: int, start: int, scale: float, seed: int
+) -> None:
+    keys = start + rows
+    scores = floats(seed, scale, slabs, group * rows, keys)
+    slope = floats(seed + 1, 1.0, *scores.shape)
+    inputs = exact(scores).requires_grad_()
+    future = torch.ones(rows, keys).triu_(start + 1).bool().repeat(group, 1)
+    wanted = torch.softmax(inputs.masked_fill(future, -math.inf), -1)
+    torch.autograd.backward(wanted, exact(slope))
+
+    weights, grads = scores.copy(), slope.copy()
+    kernels.causal_softmax(weights, start, rows)
+    close(weights, wanted, 1e-5)
+    kernels.causal_softmax_backward(grads, weights, start, rows)
+    # differences of probabilities: rounding is of the size of 1, however small the difference
+    torch.testing.assert_close(exact(grads), inputs.grad, rtol=1e-4, atol=1e-5)
+    assert not weights[:, future.numpy()].any()
+    assert not grads[:, future.numpy()].any()
+
+
+@few
+@given(rows=SIZES, width=SIZES, adds=st.booleans(), scale=SCALES, seed=SEEDS)
+def test_norm_and_its_gradient(rows: int, width: int, adds: bool, scale: float, seed: int) -> None:
+    x, more, slope, upper = (floats(seed + i, scale, rows, width) for i in range(4))
+    weight, eps = floats(seed + 4, 1.0, width), np.float32(1e-5)
+    total = x + more if adds else x
+    inputs, factor = exact(total).requires_grad_(), exact(weight).requires_grad_()
+    wanted = F.rms_norm(inputs, (width,), factor, float(eps))
+    torch.autograd.backward(wanted, exact(slope))
+
+    found, out, unit = np.empty_like(x), np.empty_like(x), np.empty(rows, np.float32)
+    kernels.norm(x, more, adds, weight, eps, found, unit, out)
+    if adds:
+        np.testing.assert_array_equal(found, total)
+    close(out, wanted)
+    grads, dweight = np.empty_like(x), np.zeros(width, np.float32)
+    kernels.norm_backward(slope, total, unit, weight, upper, adds, grads, dweight)
+    # the two terms of the gradient nearly cancel: rounding is of the size of the terms
+    size = float((exact(slope) * exact(weight)).abs().max()) * float(unit.max())
+    summand = exact(upper) if adds else 0
+    torch.testing.assert_close(
+        exact(grads), inputs.grad + summand, rtol=1e-5, atol=1e-5 * size + 1e-5 * scale * adds
+    )
+    bound = (exact(slope) * exact(x if not adds else total)).abs().sum(0) * float(unit.max())
+    torch.testing.assert_close(
+        exact(dweight), factor.grad, rtol=1e-5, atol=1e-5 * float(bound.max()) + 1e-37
+    )
+
+
+@few
+@given(batch=st.integers(1, 3), length=SIZES, kv_heads=st.integers(1, 2), group=st.integers(1, 3),
+       half=st.integers(1, 9), block=st.sampled_from([1, 5, 16, 64]), seed=SEEDS)  # fmt: skip
+def test_heads_are_split_rotated_and_joined(
+    batch: int, length: int, kv_heads: int, group: int, half: int, block: int, seed: int
+) -> None:
+    width, heads, slabs = 2 * half, group * kv_heads, batch * kv_heads
+    qkv = floats(seed, 1.0, batch, length, heads + 2 * kv_heads, width)
+    angle = torch.rand(length, half, generator=torch.Generator().manual_seed(seed)) * 7
+    turn = torch.polar(torch.ones(length, half), angle)
+    waves = torch.view_as_real(turn).reshape(length, width).numpy()
+    q = np.full((slabs * group * length, width), np.nan, np.float32)
+    k, v = (np.full((slabs, length, width), np.nan, np.float32) for _ in range(2))
+    kernels.split_heads(qkv, waves, group, block, q, k, v)
+
+    def rotated(x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * turn.unsqueeze(1)).flatten(-2)
+
+    wanted_q, wanted_k, wanted_v = torch.from_numpy(qkv).split([heads, kv_heads, kv_heads], 2)
+    y = np.empty((batch, length, heads, width), np.float32)
+    kernels.gather_rows(q, group, block, False, y)
+    torch.testing.assert_close(torch.from_numpy(y), rotated(wanted_q) * width**-0.5)
+    laid = (batch, kv_heads, length, width)
+    torch.testing.assert_close(
+        torch.from_numpy(k).view(laid).transpose(1, 2), rotated(wanted_k), atol=1e-6, rtol=1e-5
+    )
+    assert torch.equal(torch.from_numpy(v).view(laid).transpose(1, 2), wanted_v)
+
+    placed = np.full_like(q, np.nan)
+    kernels.gather_rows(placed, group, block, True, y)
+    np.testing.assert_array_equal(placed, q)
+
+    # turning back and scaling again is the transpose, which of a rotation is the inverse
+    joined = np.full_like(qkv, np.nan)
+    kernels.join_heads(q, k, v, waves, group, block, joined)
+    joined[:, :, :heads] *= width
+    np.testing.assert_allclose(joined, qkv, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_that_is_not_finite_is_seen(bad: float, kind: str) -> None:
+    """An activation that is NaN or infinite reaches the loss, wherever it enters."""
+    draw = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    x, both, down = draw.clone(), torch.randn(12, 5), torch.randn(5, 6)
+    x[3, 2] = bad
+    assert not fused.gated_ffn(x, both, down, kind, 0.5).isfinite().all()
+    mask = torch.rand(7, 6) < 0.5
+    assert not fused.gated_ffn(x, both, down, "mixed", mask).isfinite().all()
+    assert not fused.rms_norm(x, torch.ones(5), 1e-5).isfinite().all()
+    assert not fused.add_rms_norm(draw, x, torch.ones(5), 1e-5)[1].isfinite().all()
+    assert not fused.head_loss(x, torch.randn(9, 5), torch.zeros(7, dtype=torch.long)).isfinite()
+    qkv = torch.randn(1, 9, 12)
+    qkv[0, 4, 1] = bad
+    turn = torch.polar(torch.ones(9, 2), torch.zeros(9, 2))
+    attended = fused.attention(qkv, turn, 1, 1)[0]
+    assert attended[:4].isfinite().all()
+    assert not attended[4].isfinite().all()
+
+
+def test_a_second_backward_pass_gives_the_same_gradients() -> None:
+    """Kernels write in place, but never into what the first pass saved."""
+    source = torch.Generator().manual_seed(0)
+    x, both, down = (
+        torch.randn(*shape, generator=source, requires_grad=True)
+        for shape in ((300, 6), (10, 6), (6, 5))
+    )
+    y = fused.gated_ffn(x, both, down, "silu")
+    first = torch.autograd.grad(y, (x, both, down), torch.ones_like(y), retain_graph=True)
+    again = torch.autograd.grad(y, (x, both, down), torch.ones(1, 1).expand_as(y))
+    assert all(map(torch.equal, first, again))
+
+
+def test_a_result_depends_on_its_own_rows_only() -> None:
+    source = torch.Generator().manual_seed(0)
+    qkv = torch.randn(5, 70, 16, generator=source)
+    turn = torch.polar(torch.ones(70, 2), torch.rand(70, 2, generator=source))
+    whole = fused.attention(qkv, turn, 2, 1)
+    changed = qkv.clone()
+    changed[2] = 0
+    other = fused.attention(changed, turn, 2, 1)
+    kept = [0, 1, 3, 4]
+    assert torch.equal(whole[kept], other[kept])
+    assert not torch.equal(whole[2], other[2])
