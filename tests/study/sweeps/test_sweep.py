@@ -223,4 +223,4 @@ def test_further_tables_are_collected_beside_and_a_run_may_lack_one(stocha, swee
     path.write_text(path.read_text().replace("[late]", "[never]"))
     done = stocha("sweep", "collect", path, "--output", output)
     assert done.returncode == 2
-    assert "no finished run has a table 'never'" in done.stderr
+    assert "no run has a table 'never'" in done.stderr

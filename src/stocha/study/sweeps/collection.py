@@ -36,14 +36,16 @@ def collect(sweep: Sweep, state: State) -> list[Row]:
 def collect_table(sweep: Sweep, state: State, table: str) -> list[Row]:
     """The rows of one further table of every finished point: run id, swept parameters, its cells.
 
-    A run may lack it: nothing is recorded of a switch where nothing switches.
+    A run may lack it: nothing is recorded of a switch where nothing switches. Empty while no
+    finished run has it.
 
     Raises:
-        UserError: no point is done, or no run has the table.
+        UserError: every point is done, and none has the table.
     """
-    having = [(point, run) for point, run in _finished(state) if run.table(table).is_file()]
-    if not having:
-        raise UserError(f"{sweep.path}: collect.tables: no finished run has a table {table!r}")
+    finished = _finished(state)
+    having = [(point, run) for point, run in finished if run.table(table).is_file()]
+    if not having and len(finished) == len(sweep.points):
+        raise UserError(f"{sweep.path}: collect.tables: no run has a table {table!r}")
     return [
         row
         for point, run in having
@@ -111,7 +113,8 @@ def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
     path = output or results_root() / sweep.name / TABLE
     write_text(path, _csv(collect(sweep, state)))
     for name in sweep.collect.tables:
-        write_text(path.with_name(f"{name}.csv"), _csv(collect_table(sweep, state, name)))
+        if rows := collect_table(sweep, state, name):
+            write_text(path.with_name(f"{name}.csv"), _csv(rows))
     records = [run.provenance() for _, run in state.with_status("done")]
     write_json(
         path.with_name("provenance.json"),
