@@ -44,6 +44,7 @@ lr: float = 0.001  # Adam's learning rate (0, inf)
 weight_decay: float = 0.01  # Adam's L2 coefficient [0, inf)
 batch_size: int = 128  # samples a step [1, inf)
 epochs: int = None  # passes over the training data [1, inf)
+other_epochs: int = None  # the same for the networks with the other reading of widths [1, inf)
 runs: int = None  # independent networks of each activation [1, inf)
 seed: int = 0  # first network's seed; the others follow [0, inf)
 data_seed: int = 0  # seed of the samples and of their split [0, 4294967295]
@@ -54,9 +55,9 @@ plots: bool = True  # draw the figures; tables are always written
 
 # %% tags=["scales"]
 scales = {
-    "smoke": {"epochs": 3, "runs": 2, "workers": 1},
-    "book": {"epochs": 100, "runs": 10, "workers": 2},
-    "full": {"epochs": 100, "runs": 10, "workers": 2},
+    "smoke": {"epochs": 3, "other_epochs": 2, "runs": 2, "workers": 1},
+    "book": {"epochs": 100, "other_epochs": 40, "runs": 10, "workers": 2},
+    "full": {"epochs": 100, "other_epochs": 100, "runs": 10, "workers": 2},
 }
 
 # %% tags=["hide-input"]
@@ -125,6 +126,7 @@ run.glue("toy-train-samples", len(data.y_train))
 run.glue("toy-val-samples", len(data.y_val))
 run.glue("toy-runs", runs)
 run.glue("toy-epochs", epochs)
+run.glue("toy-other-epochs", other_epochs)
 run.glue("toy-steps", base.total_steps)
 
 # %% [markdown]
@@ -133,11 +135,12 @@ run.glue("toy-steps", base.total_steps)
 # each other: network $r$ has its own initialisation, batch order and activation noise, and the first two
 # are the same for every activation, so that activations can be compared network by network. A second
 # set of the same networks trains without weight decay; it is needed to understand the first. A third
-# takes the other reading of the widths: one narrow layer among wide ones.
+# takes the other reading of the widths: one narrow layer among wide ones. The third set trains for
+# {glue:text}`toy-other-epochs` epochs, the others for {glue:text}`toy-epochs`.
 
 # %%
 undecayed = [replace(config, weight_decay=0.0) for config in configs]
-wider = [replace(config, widths=tuple(other_widths)) for config in configs]
+wider = [replace(c, widths=tuple(other_widths), epochs=other_epochs) for c in configs]
 histories = train_all(
     configs + undecayed + wider,
     workers=workers,

@@ -63,11 +63,5 @@ def test_an_incomplete_record_names_the_commands_that_complete_it():
     assert campaign.incomplete(["lm_lr"], 20, 20) == ""
     text = campaign.incomplete(["lm_lr"], 3, 20)
     assert "3 of 20 runs" in text
-<<<<<<< HEAD
     commands = (f"stocha sweep {rest}" for rest in ("run sweeps/lm_lr.yml --jobs 2", "collect "))
     assert "\n".join(commands) in text
-=======
-    assert (
-        "stocha sweep run sweeps/lm_lr.yml --jobs 2\nstocha sweep collect sweeps/lm_lr.yml" in text
-    )
->>>>>>> lmbook
