@@ -44,7 +44,7 @@ workers: int = None  # processes to train in [1, inf)
 # %% tags=["scales"]
 scales = {
     "smoke": {"epochs": 3, "runs": 2, "workers": 1},
-    "book": {"epochs": 40, "runs": 10, "workers": 2},
+    "book": {"epochs": 30, "runs": 10, "workers": 2},
     "full": {"epochs": 100, "runs": 10, "workers": 2},
 }
 
