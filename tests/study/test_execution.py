@@ -151,6 +151,8 @@ def test_a_killed_run_never_looks_finished_and_the_next_call_finishes_it(
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ.copy(),
+        # tests started in the background of a shell inherit that SIGINT is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     run = run_of(path, epochs=300)
     wait_for(lambda: (run.partial / "progress.json").is_file())
