@@ -76,7 +76,12 @@ def tab(browser, site: str, theme: str = "light", viewport: dict[str, int] = WID
         if request.url not in downloads:
             problems.append(f"failed: {request.url}")
 
-    page.on("console", lambda m: m.type == "error" and problems.append(f"console: {m.text}"))
+    def logged(message) -> None:
+        # some Chromium ask for an icon at the server's root that no page names
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+            problems.append(f"console: {message.text} {message.location['url']}")
+
+    page.on("console", logged)
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
     page.on("download", lambda download: downloads.add(download.url))
     page.on("requestfailed", failed)

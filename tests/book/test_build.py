@@ -130,8 +130,12 @@ def test_every_page_with_figures_gives_their_data(book_html: Path) -> None:
         path = book_html / f"{name}.html"
         tables = [link for link in parsed(path).links if link.endswith(".csv")]
         assert bool(parsed(path).figures) <= bool(tables), name
+        # a chapter on recorded runs says so where there are none yet, and its tables are empty
+        unrecorded = re.search(
+            r"\b0 of \d+ runs are recorded", " ".join(parsed(path).prose.split())
+        )
         for table in tables:
-            assert len(pd.read_csv(path.parent / table)) > 0, (name, table)
+            assert unrecorded or len(pd.read_csv(path.parent / table)) > 0, (name, table)
 
 
 def test_the_front_page_says_what_the_ledger_says(book_html: Path) -> None:
