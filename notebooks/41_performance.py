@@ -58,7 +58,7 @@ from stocha.toy.ensemble import Ensemble, RunNoise, epoch_order, one_thread, val
 from stocha.toy.pool import training_pool
 from stocha.toy.records import History, gate_statistics
 from stocha.toy.speed import ACTIVATIONS, time_ensemble, time_reference
-from stocha.toy.stacked_gate import StackedGate
+from stocha.toy.stacked import activate
 
 run = open_run("41_performance", globals())
 figures.style()
@@ -156,8 +156,7 @@ else:
 # for these, a study by the ensemble between {glue:text}`speed-study-fastest` and {glue:text}`speed-study-slowest`
 # seconds. Starting two processes takes at least another {glue:text}`speed-start-fastest` s, the same for both. The
 # last column compares the time in the processes for one activation alone: it is what stacking itself gains, without
-# what two processes lose by waiting for the longest training. The gates and the draws are what keeps the whole from
-# more: there arithmetic, not calling, is what a step consists of.
+# what two processes lose by waiting for the longest training.
 #
 # ## Where the time goes
 #
@@ -279,8 +278,9 @@ with one_thread():
     hidden = torch.randn(runs, 4, 128, generator=draw)
     square = torch.randn(runs, 4, 4, generator=draw)
     logits = torch.randn(runs, 2, 1000, generator=draw).mT
-    gate = make("learnable_stoch", runs=runs, width=4).logit
-    stacked = StackedGate.like(gate)
+    gated = make("learnable_stoch", runs=runs, width=4)
+    mixed = make("stocha", p=0.5)
+    noise = RunNoise(FULL).at(0)
     alpha = torch.rand(runs, 1000, 4, generator=draw)
     levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])
     decisions = {
@@ -297,9 +297,13 @@ with one_thread():
             lambda: torch.baddbmm(bias.mT, rows, weight.mT),
             lambda: torch.baddbmm(bias, weight, rows.mT),
         ),
-        "gate of the library → written-out backward": (
-            forward_and_backward(gate, hidden.mT),
-            forward_and_backward(stacked, hidden.mT),
+        "learnable mixture, module → kernel": (
+            forward_and_backward(gated, hidden.mT),
+            forward_and_backward(lambda x: activate(gated, x, None), hidden.mT),
+        ),
+        "StochA with its draw, module → kernel": (
+            forward_and_backward(lambda x: mixed(x, noise(0)), hidden.mT),
+            forward_and_backward(lambda x: activate(mixed, x, noise(0)), hidden.mT),
         ),
         "an epoch's samples, x[order] → index_select": (
             lambda: data.x_train[order],
@@ -331,12 +335,13 @@ gains.round({"first / µs": 0, "kept / µs": 0, "ratio": 1})
 # - *`torch.compile`* was not used: it needs a C++ compiler where the book is built, and compiles for longer than
 #   the study runs.
 #
-# What is left is, for ReLU and SiLU, the cost of calling into torch; for StochA the draws, one generator
-# for each network, step and layer, which is the price of noise that no other draw can move; for the gates, arithmetic:
-# every element passes through eight hidden units, and stacking cannot save that.
+# What is left is mostly the cost of calling into torch, for the gates too since each is one kernel forward and one
+# backward (`stocha.toy.stacked`; before, a gate was some thirty operations, and arithmetic over eight hidden units an
+# element was most of its step); and for StochA and Gumbel the draws, one generator for each network, step and layer, which
+# is the price of noise that no other draw can move.
 #
 # ## Summary
 #
 # - Recorded for the whole study: {glue:text}`speed-bound` {glue:text}`speed-ratio` times; live, on {glue:text}`speed-live-epochs` epochs:
 #   {glue:text}`speed-live-ratio` times.
-# - The gain is largest where a step is all calls and smallest where it is arithmetic.
+# - The gain is largest where a step is all calls and smallest where draws keep their own generators.

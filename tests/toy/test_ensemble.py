@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from stocha.activations import Gate, names
+from stocha.activations import names
 from stocha.randomness import generator
 from stocha.switching import alternate, anneal, swi_ft
 from stocha.toy import ensemble, reference
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import make_data
 from stocha.toy.records import History, stack
-from stocha.toy.stacked_gate import StackedGate
 
 SMALL = ToyConfig(
     n_samples=320, n_features=8, widths=(4, 3), epochs=2, runs=3, batch_size=64, dtype="float64"
@@ -162,23 +161,6 @@ def test_several_trainings_in_processes_are_the_trainings():
     assert done == ["relu", "stocha"]
     for config, history in zip(configs, several, strict=True):
         np.testing.assert_array_equal(history.val_loss, ensemble.train(config).val_loss)
-
-
-@pytest.mark.parametrize("gate_input", ["element", "layer"])
-def test_a_stacked_gate_is_the_gate(gate_input):
-    plain = Gate(gate_input, hidden=5, runs=3, width=4).double()
-    stacked = StackedGate.like(plain).double()
-    stacked.load_state_dict(plain.state_dict())
-    z = torch.randn(3, 4, 6, generator=generator(0, "data"), dtype=torch.float64)
-    slope = torch.randn(3, 6, 4, generator=generator(1, "data"), dtype=torch.float64)
-    results = []
-    for gate in (plain, stacked):
-        x = z.mT.clone().requires_grad_()
-        logit = gate(x)
-        gradients = torch.autograd.grad(logit, [x, *gate.parameters()], slope)
-        results.append([logit, *gradients])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_validation_with_another_activation_leaves_training_alone():

@@ -2,71 +2,35 @@
 
 Between its matrix products a step of a small model is many short PyTorch operations, each of which
 reads and writes its tensors from beyond the cache. A kernel here does what lies between two
-products at once, row by row. The exponential is a polynomial, so that it is vector code everywhere;
-NaN and infinity pass through. Kernels run on one thread, are compiled at their first call and kept
-on disk. Chapter: Speed of the language model.
+products at once, row by row. NaN and infinity pass through; kernels run on one thread. Chapter:
+Speed of the language model.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-F = TypeVar("F", bound=Callable[..., Any])
+from stocha.elementwise import (
+    EXACT,
+    ONE,
+    SUMS,
+    ZERO,
+    exp,
+    kernel,
+    primitive,
+    relu,
+    relu_slope,
+    sigmoid,
+)
 
-EXACT = {"contract"}
-SUMS = {"contract", "nsz", "reassoc"}
-"""Lets LLVM add in lanes; NaN and infinity keep their meaning."""
+Floats = NDArray[np.float32]
 
 RELU, SILU, MEAN = 0, 1, 2
 
-ZERO, ONE = np.float32(0), np.float32(1)
-LOG2E = np.float32(1 / np.log(2))
-LN2_HIGH = np.float32(0.693359375)  # 9 bits: its products with the powers of a float are exact
-LN2_LOW = np.float32(np.log(2) - 0.693359375)
-ROUND = np.float32(1.5 * 2**23)  # added to a number it leaves the nearest integer in the low bits
-LOWEST, HIGHEST = np.float32(-87.3), np.float32(88.37)
-E2, E3, E4, E5, E6 = (
-    np.float32(value) for value in (0.49999994, 0.16666654, 0.041668773, 0.0083370237, 0.0013811791)
-)
-
-
-def kernel(flags: set[str]) -> Callable[[F], F]:
-    """Compile lazily with LLVM's `flags`, and a cache on disk where one can be."""
-
-    def compiled(function: F) -> F:
-        options: dict[str, Any] = {"fastmath": set(flags), "nogil": True, "error_model": "numpy"}
-        try:
-            return cast(F, numba.njit(cache=True, **options)(function))
-        except RuntimeError:  # numba found no directory it may write to
-            return cast(F, numba.njit(**options)(function))
-
-    return compiled
-
-
 _I32, _F32 = ir.IntType(32), ir.FloatType()
-
-
-def primitive(function: Callable[..., Any]) -> Any:
-    """An intrinsic; what kernels call has not the arguments of what defines it."""
-    return intrinsic(function)
-
-
-@primitive
-def _power(typing: Any, t: Any) -> Any:
-    """2ⁿ for a float32 t = ROUND + n, −126 ≤ n ≤ 127."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = builder.add(builder.bitcast(args[0], _I32), ir.Constant(_I32, 127))
-        return builder.bitcast(builder.shl(bits, ir.Constant(_I32, 23)), _F32)
-
-    return types.float32(types.float32), generate
 
 
 def _swap(builder: Any, bits: Any) -> Any:
@@ -98,39 +62,10 @@ def _of_rank(typing: Any, rank: Any) -> Any:
 
 
 @kernel(EXACT)
-def exp(x: Any) -> Any:
-    """e^x to 2 units in the last place, x taken into [−87.3, 88.37]; NaN stays NaN."""
-    if x < LOWEST:
-        x = LOWEST
-    if x > HIGHEST:
-        x = HIGHEST
-    t = x * LOG2E + ROUND
-    n = t - ROUND
-    r = (x - n * LN2_HIGH) - n * LN2_LOW
-    p = ((((E6 * r + E5) * r + E4) * r + E3) * r + E2) * r * r + r + ONE
-    return p * _power(t)
-
-
-@kernel(EXACT)
 def exps(x: Floats, out: Floats) -> None:
     """out = `exp`(x), element by element."""
     for i in range(x.size):
         out[i] = exp(x[i])
-
-
-@kernel(EXACT)
-def sigmoid(x: Any) -> Any:
-    return ONE / (ONE + exp(-x))
-
-
-@kernel(EXACT)
-def relu(x: Any) -> Any:
-    return ZERO if x <= ZERO else x
-
-
-@kernel(EXACT)
-def relu_slope(x: Any) -> Any:
-    return ZERO if x <= ZERO else ONE
 
 
 @kernel(EXACT)

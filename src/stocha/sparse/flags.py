@@ -5,16 +5,17 @@ leaves out `nnan` and `ninf`: NaN and infinity keep their meaning.  Kernels are 
 first call for the types of that call, never at import, and kept on disk.
 """
 
-import functools
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
-import numba
+from stocha.jit import jit
 
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
+
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+"""What a kernel here may contain code of."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,24 +34,4 @@ def threaded_kernel(function: F) -> F:
 
 
 def _compiled(function: Any, *, parallel: bool) -> Any:
-    options: dict[str, Any] = {"fastmath": set(FASTMATH), "nogil": True, "parallel": parallel}
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no directory it may write to: compile again in every process
-        return numba.njit(**options)(function)
-    _stamp_with_package(compiled)
-    return compiled
-
-
-@functools.cache
-def _package_digest() -> str:
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def _stamp_with_package(compiled: Any) -> None:
-    # numba looks only at a kernel's own file to see whether its cache entry is stale, but a kernel
-    # contains the code of the intrinsics and kernels it calls from other files of this package.
-    index: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if hasattr(index, "_source_stamp"):
-        index._source_stamp = (index._source_stamp, _package_digest())
+    return jit(function, SOURCES, fastmath=set(FASTMATH), parallel=parallel)

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from stocha.activations import Activation, GumbelStochA, LearnableMixture, StochA, make
+from stocha.activations import Activation, StochA, make
 from stocha.randomness import Generators
 from stocha.switching import Phase, Schedule, constant
 from stocha.toy.config import ToyConfig
-from stocha.toy.stacked_gate import StackedGate
 
 
 class ActivatedLayers(nn.Module):
@@ -29,9 +28,6 @@ class ActivatedLayers(nn.Module):
         for name in sorted(names | set(config.inference)):
             options = config.options if name == config.activation else {}
             layers = [make(name, runs=runs, width=width, **options) for width in config.widths]
-            for layer in layers:
-                if runs is not None and isinstance(layer, LearnableMixture | GumbelStochA):
-                    layer.logit = StackedGate.like(layer.logit)
             self.stacks[name] = nn.ModuleList(layers)
         self.total_steps = config.total_steps
         self.at(0)

@@ -25,6 +25,7 @@ from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
 from stocha.toy.pool import training_pool
 from stocha.toy.records import History
+from stocha.toy.stacked import activate
 
 Noise = Callable[[int], Sequence[torch.Generator]]
 """For a layer (0 = first), one generator per run."""
@@ -69,7 +70,7 @@ class Ensemble(nn.Module):
             zip(hidden, self.activations, strict=True)
         ):
             z = torch.baddbmm(bias, weight, h).mT
-            a = activation(z, noise(layer) if activation.stochastic else None)
+            a = activate(activation, z, noise(layer) if activation.stochastic else None)
             if record is not None:
                 record += [z, a]
             h = a.mT
