@@ -44,21 +44,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from IPython.display import display
 
 from stocha import figures
-from stocha.activations import make
 from stocha.study.paths import results_root
 from stocha.study.session import open_run
 from stocha.toy.adam import FlatAdam
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import make_data
-from stocha.toy.ensemble import Ensemble, RunNoise, epoch_order, one_thread, validate
+from stocha.toy.ensemble import (
+    Ensemble,
+    RunNoise,
+    by_autograd,
+    by_kernels,
+    epoch_order,
+    one_thread,
+    validate,
+)
 from stocha.toy.pool import training_pool
 from stocha.toy.records import History, gate_statistics
 from stocha.toy.speed import ACTIVATIONS, time_ensemble, time_reference
-from stocha.toy.stacked import activate
+from stocha.toy.step import Step
 
 run = open_run("41_performance", globals())
 figures.style()
@@ -167,28 +173,35 @@ FULL = ToyConfig(runs=runs)
 data = make_data(FULL)
 
 
-def step_by_parts(activation, steps):
-    """Median seconds of each part of one training step, and of an epoch's own work per step."""
+def prepared(activation):
+    """Networks, their noise, and the two ways to differentiate them."""
     config = replace(FULL, activation=activation)
-    network, noise = Ensemble(config), RunNoise(config)
+    network = Ensemble(config)
     gates = list(network.activations.parameters())
     adam = FlatAdam([([*network.weights, *network.biases], 0.01), (gates, 0.01)], lr=1e-3)
-    history, clock = History(config, config.run_seeds), time.perf_counter
-    ticks = []
     network.train()
-    for step in range(steps):
+    return config, network, adam, RunNoise(config)
+
+
+def step_by_parts(activation, steps):
+    """Median seconds of each part of one training step, and of an epoch's own work per step."""
+    config, network, adam, noise = prepared(activation)
+    gradients = by_kernels(network, data)
+    history, clock = History(config, config.run_seeds), time.perf_counter
+    step = Step(list(network.weights), list(network.biases))
+    in_force, x = network.activations.in_force, np.zeros((runs, FULL.n_features, 128), np.float32)
+    ticks = []
+    for number in range(steps):
         t = [clock()]
         order = epoch_order(config, 1, config.train_samples)
-        x = data.x_train.index_select(0, order.flatten()).view(*order.shape, -1)
-        y = data.y_train.index_select(0, order.flatten()).view_as(order)
         t.append(clock())
-        if network.activations.in_force[0].stochastic:
+        if in_force[0].stochastic:
             for layer in range(config.n_layers):
-                noise.at(step)(layer)
+                noise.at(number)(layer)
         t.append(clock())
-        loss = F.cross_entropy(network(x[:, :128].mT, noise.at(step)), y[:, :128], reduction="none")
+        step.forward(x, in_force, noise.at(number))
         t.append(clock())
-        torch.autograd.backward(loss, torch.full_like(loss, 1 / 128))
+        gradients(order[:, :128], noise.at(number))
         t.append(clock())
         adam.step()
         t.append(clock())
@@ -196,14 +209,14 @@ def step_by_parts(activation, steps):
         network.train()
         t.append(clock())
         ticks.append(np.diff(t))
-    gather, seeding, forward, backward, update, recording = np.median(ticks, axis=0)
+    shuffling, seeding, forward, whole, update, recording = np.median(ticks, axis=0)
     epoch = config.steps_per_epoch
     return {
         "seeding the noise": seeding,
         "forward": forward - seeding,
-        "backward": backward,
+        "gathering and backward": whole - forward,
         "Adam": update,
-        "shuffling": gather / epoch,
+        "shuffling": shuffling / epoch,
         "recording": recording / epoch,
     }
 
@@ -269,6 +282,14 @@ def forward_and_backward(function, x):
     return lambda: torch.autograd.backward(function(x), slope)
 
 
+def one_step_each_way(activation):
+    """Gradients of one batch by autograd and by kernels, as two functions."""
+    _, network, _, noise = prepared(activation)
+    first = order[:, :128]
+    ways = (by_autograd(network, data), by_kernels(network, data))
+    return tuple(lambda way=way: way(first, noise.at(0)) for way in ways)
+
+
 with one_thread():
     draw = torch.Generator().manual_seed(0)
     order = epoch_order(FULL, 1, FULL.train_samples)
@@ -278,9 +299,6 @@ with one_thread():
     hidden = torch.randn(runs, 4, 128, generator=draw)
     square = torch.randn(runs, 4, 4, generator=draw)
     logits = torch.randn(runs, 2, 1000, generator=draw).mT
-    gated = make("learnable_stoch", runs=runs, width=4)
-    mixed = make("stocha", p=0.5)
-    noise = RunNoise(FULL).at(0)
     alpha = torch.rand(runs, 1000, 4, generator=draw)
     levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])
     decisions = {
@@ -297,14 +315,10 @@ with one_thread():
             lambda: torch.baddbmm(bias.mT, rows, weight.mT),
             lambda: torch.baddbmm(bias, weight, rows.mT),
         ),
-        "learnable mixture, module → kernel": (
-            forward_and_backward(gated, hidden.mT),
-            forward_and_backward(lambda x: activate(gated, x, None), hidden.mT),
-        ),
-        "StochA with its draw, module → kernel": (
-            forward_and_backward(lambda x: mixed(x, noise(0)), hidden.mT),
-            forward_and_backward(lambda x: activate(mixed, x, noise(0)), hidden.mT),
-        ),
+        **{
+            f"a step of {figures.LABELS[name]}, autograd → kernels": one_step_each_way(name)
+            for name in ("relu", "stocha", "learnable_stoch", "gumbel_stoch")
+        },
         "an epoch's samples, x[order] → index_select": (
             lambda: data.x_train[order],
             lambda: data.x_train.index_select(0, order.flatten()),
@@ -327,18 +341,16 @@ gains.round({"first / µs": 0, "kept / µs": 0, "ratio": 1})
 # %% [markdown]
 # Also tried, and not kept:
 #
-# - *Writing the backward pass of the linear layers by hand*, with autograd for each activation alone. It was
-#   expected to halve the backward pass. But one call of autograd's engine costs more than all products of a layer,
-#   and this makes one call a layer instead of one a step: no gain worth its lines.
+# - *Only the activations in kernels*, autograd for the rest. A gate is some thirty operations of autograd, each on a
+#   few thousand numbers, and became one kernel each way; but what autograd itself costs a layer remained. So the
+#   whole step was written out (`stocha.toy.step`); a property test holds it against autograd in float64.
 # - *More threads.* Operations of a few thousand numbers are not worth sharing out; the cores are better used by
 #   one process for each activation.
 # - *`torch.compile`* was not used: it needs a C++ compiler where the book is built, and compiles for longer than
 #   the study runs.
 #
-# What is left is mostly the cost of calling into torch, for the gates too since each is one kernel forward and one
-# backward (`stocha.toy.stacked`; before, a gate was some thirty operations, and arithmetic over eight hidden units an
-# element was most of its step); and for StochA and Gumbel the draws, one generator for each network, step and layer, which
-# is the price of noise that no other draw can move.
+# What is left is, for StochA and Gumbel, the draws: one generator for each network, step and layer, which is the price
+# of noise that no other draw can move; for the gates, eight hyperbolic tangents an element.
 #
 # ## Summary
 #

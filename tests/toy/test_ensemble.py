@@ -50,10 +50,10 @@ def test_the_ensemble_follows_the_plain_loop(case):
     assert_same_trajectory(ensemble.train(config, data), plain, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["relu", "stocha", "learnable_stoch", "gumbel_stoch"])
-def test_the_ensemble_follows_the_plain_loop_in_float32(name):
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_the_ensemble_follows_the_plain_loop_in_float32(case):
     # sparsity and accuracy count, so one element on the other side moves them by 1/count
-    config = replace(small(ToyConfig(name)), dtype="float32")
+    config = replace(small(case), dtype="float32")
     data = make_data(config)
     plain = stack([reference.train_run(config, seed, data) for seed in config.run_seeds])
     assert_same_trajectory(ensemble.train(config, data), plain, rtol=1e-3, atol=2e-2)

@@ -1,7 +1,8 @@
-"""The stochastic and gated activations of an ensemble, forward and backward, one pass each.
+"""What a training step of an ensemble is made of: linear layers, activations, the loss.
 
-x is `[R, n]`: all elements of a layer of run r lie along row r. A row is a few hundred numbers, so
-every loop below stays in the first cache. Chapter 41_performance.
+Linear layers see `[R, width, n]`, the n samples of a run along the last dimension; activations
+`[R, m]`, all elements of a layer of a run in a row. Those are a few thousand bytes, so every loop
+below stays in the first cache. Chapter 41_performance.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from stocha.elementwise import (
     ONE,
     SUMS,
     ZERO,
+    exp,
     kernel,
     relu,
     relu_slope,
@@ -23,6 +25,8 @@ from stocha.elementwise import (
 )
 
 Floats = NDArray[np.float32]
+
+RELU, SILU, MEAN = 0, 1, 2
 
 FAR = np.float32(1024)  # as in stocha.activations: beyond, a gate and SiLU are at their limits
 
@@ -39,6 +43,119 @@ def silu_slope(x: Any) -> Any:
     near = within(x, FAR)
     s = sigmoid(near)
     return s + near * s * (ONE - s)
+
+
+@kernel(EXACT)
+def gather(samples: Floats, order: NDArray[np.int64], x: Floats) -> None:
+    """x[r, :, i] = samples[order[r, i]]."""
+    for r in range(x.shape[0]):
+        for i in range(x.shape[2]):
+            row = samples[order[r, i]]
+            for f in range(row.size):
+                x[r, f, i] = row[f]
+
+
+@kernel(EXACT)
+def linear(w: Floats, b: Floats, h: Floats, z: Floats) -> None:
+    """z = w h + b, run by run; w [R, out, in], b [R, out], h [R, in, n]."""
+    for r in range(z.shape[0]):
+        for o in range(z.shape[1]):
+            out = z[r, o]
+            out[:] = b[r, o]
+            for k in range(h.shape[1]):
+                unit, factor = h[r, k], w[r, o, k]
+                for i in range(out.size):
+                    out[i] += factor * unit[i]
+
+
+@kernel(SUMS)
+def linear_backward(
+    dz: Floats, w: Floats, h: Floats, dw: Floats, db: Floats, needs_dh: bool, dh: Floats
+) -> None:
+    """The gradients of `linear` for dz; dh only if it is needed."""
+    for r in range(dz.shape[0]):
+        if needs_dh:
+            dh[r] = ZERO
+        for o in range(dz.shape[1]):
+            g = dz[r, o]
+            total = ZERO
+            for i in range(g.size):
+                total += g[i]
+            db[r, o] = total
+            for k in range(h.shape[1]):
+                unit = h[r, k]
+                total = ZERO
+                for i in range(g.size):
+                    total += g[i] * unit[i]
+                dw[r, o, k] = total
+                if needs_dh:
+                    slope, factor = dh[r, k], w[r, o, k]
+                    for i in range(g.size):
+                        slope[i] += factor * g[i]
+
+
+@kernel(EXACT)
+def cross_entropy(logits: Floats, labels: NDArray[np.int64], slope: Floats, loss: Floats) -> None:
+    """loss [R], summed over samples in nats; slope [R, classes, n] of each run's mean."""
+    runs, classes, n = logits.shape
+    top, total = np.empty(n, np.float32), np.empty(n, np.float32)
+    for r in range(runs):
+        top[:] = logits[r, 0]
+        for c in range(1, classes):
+            row = logits[r, c]
+            for i in range(n):
+                top[i] = row[i] if not row[i] <= top[i] else top[i]
+        total[:] = ZERO
+        for c in range(classes):
+            row, share = logits[r, c], slope[r, c]
+            for i in range(n):
+                share[i] = exp(row[i] - top[i])
+                total[i] += share[i]
+        summed = ZERO
+        for i in range(n):
+            summed += np.log(total[i]) + top[i] - logits[r, labels[r, i], i]
+            total[i] = ONE / (total[i] * np.float32(n))
+        loss[r] = summed
+        for c in range(classes):
+            share = slope[r, c]
+            for i in range(n):
+                share[i] *= total[i]
+        for i in range(n):
+            slope[r, labels[r, i], i] -= ONE / np.float32(n)
+
+
+@kernel(EXACT)
+def fixed(x: Floats, kind: int, p: Any, y: Floats) -> None:
+    """y = ReLU(x), SiLU(x), or p·SiLU(x) + (1 − p)·ReLU(x)."""
+    q = ONE - p
+    for r in range(x.shape[0]):
+        a, out = x[r], y[r]
+        if kind == RELU:
+            for i in range(a.size):
+                out[i] = relu(a[i])
+        elif kind == SILU:
+            for i in range(a.size):
+                out[i] = silu(a[i])
+        else:
+            for i in range(a.size):
+                out[i] = p * silu(a[i]) + q * relu(a[i])
+
+
+@kernel(EXACT)
+def fixed_backward(dy: Floats, x: Floats, kind: int, p: Any, dx: Floats) -> None:
+    """The gradient of `fixed` for dy."""
+    q = ONE - p
+    for r in range(x.shape[0]):
+        g, a, out = dy[r], x[r], dx[r]
+        if kind == RELU:
+            for i in range(a.size):
+                out[i] = g[i] * relu_slope(a[i])
+        elif kind == SILU:
+            for i in range(a.size):
+                out[i] = g[i] * silu_slope(a[i])
+        else:
+            for i in range(a.size):
+                out[i] = g[i] * (p * silu_slope(a[i]) + q * relu_slope(a[i]))
 
 
 @kernel(EXACT)
