@@ -113,6 +113,8 @@ def means(column, digits=4):
 columns = {"loss": "loss / nats", "bits_per_byte": "bits per byte", "heldout_loss": "held-out loss"}
 columns |= {"train_loss": "training loss", "relu_loss": "loss with ReLU"}
 table = pd.DataFrame({words: means(column) for column, words in columns.items()} if have else {})
+if have:
+    table.insert(0, "seeds", points.groupby("arm")["seed"].nunique().reindex(have))
 run.table("means", table.rename_axis("arm").reset_index())
 table.rename(index=names).rename_axis("arm") if have else Markdown("Not recorded yet.")
 
@@ -127,7 +129,57 @@ above.set_index("arm").rename(columns={"mean": "loss − SiLU's / nats"})
 
 # %% [markdown]
 # Training loss is the mean of the last 2 % of the steps, with whatever activation was in force; *held-out* is a
-# package that no training text comes from.
+# package that no training text comes from. Where arms have different seeds recorded, compare the differences above, not
+# these means.
+#
+# ## What a seed decides
+#
+# Arms with the same seed share initialisation and batches, and yet a seed can do more than an activation. The
+# margin of the [next-line probe](26_lm_probes.ipynb) tells which models use what stands further back in their context:
+# names and lines that were seen before. A model learns that at once or not at all, and the loss falls with it.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-seeds", "caption": "Left: training loss of the arms without a switch, one line a run, one colour a seed. Right: validation loss of every run against its margin on the next-line probe, colours the same."}, "image": {"alt": "Two panels. Left, training loss against tokens, where some runs leave the others behind half way. Right, validation loss against the next-line margin: runs with a large margin have a lower loss."}}
+curves, asked = campaign.recorded_or_empty("curve"), campaign.recorded_or_empty("probes")
+figure, panels = plt.subplots(1, 2)
+seeds = sorted(points["seed"].unique()) if have else []
+shades = dict(zip(seeds, sns.color_palette("colorblind"), strict=False))
+fields = ["arm", "seed", "tokens", "loss"]
+drawn = curves.loc[~curves["dense"], fields] if len(curves) else pd.DataFrame(columns=fields)
+drawn = run.table("seeds_curve", drawn[~drawn["arm"].str.contains("+", regex=False)])
+margins = pd.DataFrame(columns=["arm", "seed", "margin", "loss"])
+if len(asked):
+    own = asked[(asked["form"] == "own") & (asked["probe"] == "next_line")]
+    margins = own[["arm", "seed", "margin"]].merge(points[["arm", "seed", "loss"]])
+run.table("seeds_margin", margins)
+if have:
+    for (_, seed), rows in drawn.groupby(["arm", "seed"]):
+        later = rows[rows["tokens"] > rows["tokens"].max() / 4]
+        panels[0].plot(later["tokens"] / 1e6, later["loss"], color=shades[seed], linewidth=0.8)
+    for seed, rows in margins.groupby("seed"):
+        colour = {"color": shades[seed], "label": f"seed {seed}"}
+        panels[1].plot(rows["margin"], rows["loss"], "o", ms=4, **colour)
+    panels[0].set(xlabel="tokens / millions", ylabel="training loss / nats")
+    panels[1].set(xlabel="next-line margin / nats", ylabel="validation loss / nats")
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+else:
+    for panel in panels:
+        figures.blank(ax=panel)
+plt.show()
+
+# %% tags=["remove-input"]
+run.figure_data("seeds_curve", "seeds_margin")
+
+# %% tags=["remove-cell"]
+full = wide.dropna(axis=1) if have else wide
+several = full.shape[0] > 1 and full.shape[1] > 1
+run.glue("lm-loss-arms-shared", full.shape[1] if several else 0)
+run.glue("lm-loss-of-seeds", f"{full.std(axis=0).mean():.3f}" if several else "—")
+run.glue("lm-loss-of-arms", f"{full.std(axis=1).mean():.3f}" if several else "—")
+
+# %% [markdown]
+# Over the {glue:text}`lm-loss-arms-shared` arms that all seeds have, the standard deviation of the loss is
+# {glue:text}`lm-loss-of-seeds` nats between seeds of one arm and {glue:text}`lm-loss-of-arms` between arms of one seed. Pairing
+# removes a seed's part only where both runs of a pair learned to copy, or neither did.
 #
 # ## The claims' own differences
 #
