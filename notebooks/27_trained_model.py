@@ -16,7 +16,7 @@
 # %% [markdown]
 # # The trained model
 #
-# One model of the campaign comes with the library: the ReLU arm, seed 0, in half precision, 2.5 MB. With
+# One model of the campaign comes with the library: the ReLU arm, seed 0, in half precision. With
 # it one can generate text and run a real sparse feed-forward layer without training anything. This
 # page does both, and checks the sparse layer of [*The sparse FFN*](32_sparse_ffn.ipynb) on weights and
 # inputs that training made, not a random generator.

@@ -59,6 +59,7 @@ from stocha.toy.ensemble import (
     by_kernels,
     epoch_order,
     one_thread,
+    train,
     validate,
 )
 from stocha.toy.pool import training_pool
@@ -75,13 +76,14 @@ run.badge()
 #
 # The plain loop is written as one would write it: a model of `nn.Linear` layers, a `DataLoader` that shuffles,
 # `torch.optim.Adam`, one thread a process, as many processes as cores; the ensemble gets the same number of
-# processes. Starting the processes is not counted here, because on so few epochs it would be most of what is
-# counted. Recording (validation, sparsity, gates) is counted for both.
+# processes. Starting the processes and compiling the kernels is not counted here, because on so few epochs it would
+# be most of what is counted. Recording (validation, sparsity, gates) is counted for both.
 
 # %%
 config = ToyConfig(epochs=epochs, runs=runs)
 configs = [replace(config, activation=name) for name in ACTIVATIONS]
 with training_pool(workers) as pool:
+    list(pool.map(train, [replace(each, epochs=1) for each in configs] * workers))
     live = [time_ensemble(configs, pool)]
     for done, each in enumerate(configs, start=1):
         live.append(time_reference(each, pool))
@@ -224,7 +226,7 @@ def step_by_parts(activation, steps):
 with one_thread():
     parts = {name: step_by_parts(name, max(repeats // 2, 2)) for name in ACTIVATIONS}
 parts = (pd.DataFrame(parts).T * 1e6).rename_axis("activation")
-run.table("parts", parts.reset_index())
+_ = run.table("parts", parts.reset_index())
 
 # %% mystnb={"figure": {"name": "fig-speed-parts", "caption": "One step of the ensemble of ten networks by part. Shuffling and recording happen once an epoch and are divided by its steps."}, "image": {"alt": "Stacked horizontal bars, one an activation, of microseconds a step spent in seeding, forward, backward, Adam, shuffling and recording. Forward and backward are the largest; the gated activations take several times as long as ReLU."}}
 shades = plt.get_cmap("cividis")(np.linspace(0, 0.95, len(parts.columns)))
