@@ -56,7 +56,8 @@ progress.assign(arm=progress["arm"].map(campaign.label)).set_index("arm")
 
 # %% [markdown]
 # An arm in two sweeps counts each seed once. Arms with the same seed share initialisation and batches, so
-# differences are taken seed by seed.
+# differences are taken seed by seed. All arms train at one learning rate; [*Which learning rate*](22_lm_rate.ipynb) shows
+# what SiLU and ReLU would each prefer.
 #
 # ## Final losses
 

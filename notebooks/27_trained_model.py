@@ -76,7 +76,9 @@ run.glue("lm-kept-corpus", about["corpus"])
 # %% [markdown]
 # {glue:text}`lm-kept-parameters` parameters after {glue:text}`lm-kept-tokens` tokens of Python write what
 # looks like Python from afar. Training ended at {glue:text}`lm-kept-loss` nats a token, on the corpus
-# {glue:text}`lm-kept-corpus`. `pretrained.load("silu")` puts another activation on the same weights.
+# {glue:text}`lm-kept-corpus`. `pretrained.load("silu")` puts another activation on the same weights. The checkpoint of a
+# finished run takes the model's place with `python -m stocha.lm.pretrained CHECKPOINT CORPUS`; both are under
+# `~/.cache/stocha`, or where `STOCHA_CACHE` says.
 #
 # ## The same text, skipping neurons
 #
