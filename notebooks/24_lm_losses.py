@@ -137,7 +137,7 @@ above.set_index("arm").rename(columns={"mean": "loss − SiLU's / nats"})
 #
 # Arms with the same seed share initialisation and batches, and yet a seed can do more than an activation. The
 # margin of the [next-line probe](26_lm_probes.ipynb) tells which models use what stands further back in their context:
-# names and lines that were seen before. A model learns that at once or not at all, and the loss falls with it.
+# names and lines that were seen before. Where a run learns it, its loss leaves the others'.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-seeds", "caption": "Left: training loss of the arms without a switch, one line a run, one colour a seed. Right: validation loss of every run against its margin on the next-line probe, colours the same."}, "image": {"alt": "Two panels. Left, training loss against tokens, where some runs leave the others behind half way. Right, validation loss against the next-line margin: runs with a large margin have a lower loss."}}
 curves, asked = campaign.recorded_or_empty("curve"), campaign.recorded_or_empty("probes")

@@ -200,7 +200,7 @@ table.round(2)
 # %% [markdown]
 # Time of the faster dense method over a method's own, median and quartiles over rounds; the largest
 # difference from float64 was {glue:text}`lm-kept-worst` of the largest output. The three matrices of a layer are
-# {glue:text}`lm-kept-bytes` KiB, and all layers together fit the cache, so there is no memory traffic to save, and
+# {glue:text}`lm-kept-bytes` KiB, and all layers together fit the cache, so there is no traffic to main memory to save, and
 # each call costs some microseconds before it computes anything. Sparse reaches {glue:text}`lm-kept-sparse`× and screened
 # {glue:text}`lm-kept-screened`× here; what they reach where weights come from memory is in
 # [*The sparse FFN*](32_sparse_ffn.ipynb).
