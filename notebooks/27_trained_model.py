@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
 prompt: str = "import numpy as np\n\n\ndef mean("  # text to continue
-new_tokens: int = None  # tokens to generate, prompt and they fit the context of 256 [1, 200]
+new_tokens: int = None  # tokens to generate, prompt and they fit the context of 256 [2, 200]
 temperature: float = 0.7  # of sampling; 0 takes the likeliest token [0, inf)
 repeats: int = None  # rounds in which every method is timed once [1, inf)
 seed: int = 0  # of the sampling [0, inf)
@@ -147,7 +147,7 @@ run.figure_data("skipped")
 # %% tags=["hide-input"]
 dense = model.layers
 tokens = len(sparse.layers[0].ffn.inputs)
-inputs = [torch.stack(block.ffn.inputs) for block in sparse.layers] if tokens else None
+inputs = [torch.stack(block.ffn.inputs) for block in sparse.layers]
 methods = {
     name: [Skipping(block.ffn, name).sparse for block in dense]
     for name in ("dense", "sparse", "screened")
