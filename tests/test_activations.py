@@ -40,7 +40,7 @@ def defined(x: Tensor, draw: Tensor, positive: str) -> Tensor:
 # StochA
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, POSITIVE, st.sampled_from(A.GRANULARITY))
 def test_stocha_with_a_given_draw_is_its_definition(
     seed: int, positive: str, granularity: str
@@ -53,7 +53,7 @@ def test_stocha_with_a_given_draw_is_its_definition(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, POSITIVE)
 def test_the_gradient_is_that_of_the_branch_drawn(seed: int, positive: str) -> None:
     x = normal(64, seed=seed, dtype=torch.float64).requires_grad_()
@@ -84,7 +84,7 @@ def test_mixed_end_points_are_relu_and_silu_to_the_bit() -> None:
     assert bool(((y == F.relu(x)) | (y == F.silu(x))).all())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(P, SEEDS)
 def test_p_is_the_probability_of_silu(p: float, seed: int) -> None:
     n = 10_000
@@ -92,7 +92,7 @@ def test_p_is_the_probability_of_silu(p: float, seed: int) -> None:
     assert abs(drawn - n * p) <= 6 * math.sqrt(n * p * (1 - p)) + 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(0.05, 0.95), POSITIVE, SEEDS)
 def test_the_mean_of_draws_is_the_expectation(p: float, positive: str, seed: int) -> None:
     x = torch.linspace(-6, 6, 25, dtype=torch.float64)
@@ -104,7 +104,7 @@ def test_the_mean_of_draws_is_the_expectation(p: float, positive: str, seed: int
     assert bool((off <= 6 * error + 1e-6).all())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(P, POSITIVE, SEEDS)
 def test_the_expectation_is_the_weighted_mean_of_the_end_points(
     p: float, positive: str, seed: int
@@ -167,7 +167,7 @@ def test_bernoulli_silu_differentiates_its_draw_only() -> None:
     assert torch.equal(grad, (y != 0).float())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.01, 0.5), st.floats(0, 0.5), SEEDS)
 def test_rrelu_slopes_lie_between_their_bounds(lower: float, spread: float, seed: int) -> None:
     x = -torch.rand(100, dtype=torch.float64, generator=generator(seed, "x")) - 0.5

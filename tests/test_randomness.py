@@ -18,7 +18,6 @@ def test_a_seed_never_changes_between_versions() -> None:
     assert stream_seed(7, "activation", 12, 3) == 6136132220885374225
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**60), st.lists(NAME, max_size=4), st.lists(NAME, max_size=4))
 def test_streams_differ_exactly_when_their_names_do(
     seed: int, a: list[int | str], b: list[int | str]
@@ -33,7 +32,7 @@ def test_a_generator_is_fresh_on_every_call() -> None:
     assert torch.equal(first, second)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0, 1 / 256, 255.5 / 256, 1e-6])),
     st.integers(0, 2**20),
@@ -61,7 +60,7 @@ def test_bits_are_independent_of_their_neighbours(p: float) -> None:
         assert abs(correlation) < 5 / math.sqrt(n)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 4),
     st.lists(st.integers(0, 9), max_size=2),

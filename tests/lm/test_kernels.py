@@ -17,7 +17,7 @@ SIZES = st.sampled_from([1, 2, 3, 7, 16, 33, 70])
 SCALES = st.sampled_from([1e-38, 1e-3, 1.0, 10.0, 80.0])
 SEEDS = st.integers(0, 2**31)
 KINDS = {"relu": kernels.RELU, "silu": kernels.SILU, "mixed": kernels.MEAN}
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 def floats(seed: int, scale: float, *shape: int) -> NDArray[np.float32]:

@@ -246,7 +246,7 @@ def test_decay_is_on_matrices_only(tokens, tmp_path) -> None:
     kind=st.sampled_from(["cosine", "wsd"]),
     floor=st.floats(0.001, 0.5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_learning_rate_rises_then_falls_to_its_floor(total, warmup, kind, floor) -> None:
     warmup = min(warmup, total - 1)
     config = TrainConfig(schedule=kind, warmup=warmup, floor=floor)

@@ -34,7 +34,7 @@ def close(y, expected):
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     d=st.integers(1, 140), h=st.integers(1, 300), batch=st.integers(1, 4),
     activation=st.sampled_from(["relu", "relu2"]), sparsity=st.sampled_from([0.0, 0.5, 0.95]),

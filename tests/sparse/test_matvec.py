@@ -19,7 +19,7 @@ def random_problem(m, n, weight_zeros, input_zeros, seed):
     return matrix, x
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     m=st.integers(0, 40), n=st.integers(0, 150),
     weights=st.sampled_from([0.0, 0.5, 1.0]), inputs=st.sampled_from([0.0, 0.5, 1.0]),

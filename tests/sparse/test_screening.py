@@ -41,7 +41,7 @@ def assert_sound(gate, x, threshold=0.0):
     return mask
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     gate=hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.integers(1, 70)), elements=ANY),
     data=st.data(),
@@ -51,7 +51,7 @@ def test_arbitrary_rows_and_inputs(gate, data):
     assert_sound(gate, x, threshold=data.draw(st.sampled_from([0.0, 1.0, 1e10])))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     d=st.integers(1, 300), seed=st.integers(0, 2**31), weight=MAGNITUDES, value=MAGNITUDES,
     shift=st.floats(-3, 0),
@@ -62,7 +62,7 @@ def test_every_scale_down_to_denormals(d, seed, weight, value, shift):
     assert_sound(gate, (np.abs(rng.standard_normal(d)) * value).astype(np.float32))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(d=st.integers(2, 200), seed=st.integers(0, 2**31), exponent=st.integers(-30, 0))
 def test_rows_whose_quantisation_error_points_along_the_input(d, seed, exponent):
     """The worst case of Cauchy and Schwarz: x parallel to w - s·q, and w·x just above zero."""
@@ -76,7 +76,7 @@ def test_rows_whose_quantisation_error_points_along_the_input(d, seed, exponent)
     assert_sound(gate.astype(np.float32), x)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(d=st.integers(2, 200), seed=st.integers(0, 2**31))
 def test_sums_that_cancel_to_almost_nothing(d, seed):
     rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ def test_an_input_whose_int8_sums_overflow_is_not_screened():
     assert layers[0].tobytes() == layers[1].tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     gate=hnp.arrays(np.float32, (9, 33), elements=st.floats(width=32)),
     x=hnp.arrays(np.float32, 33, elements=st.floats(width=32)),

@@ -56,7 +56,7 @@ def prepared(config: ToyConfig, scale: float):
     scale=st.floats(0.5, 4),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_losses_and_gradients_are_autograds(case, widths, classes, batch, scale, seed):
     config = replace(case, **SMALL, widths=widths, n_classes=classes, seed=seed)
     data = make_data(config)
