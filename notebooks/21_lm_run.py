@@ -114,6 +114,27 @@ training.keep_heap()
 figures.style()
 run.badge()
 
+# %% tags=["checks", "hide-input"]
+plans = {
+    "constant": lambda: switching.constant(activation, p),
+    "swi_ft": lambda: switching.swi_ft(alpha, activation, after, p),
+    "anneal": lambda: switching.anneal("linear"),
+}
+arm = training.Arm(plans[schedule](), positive, granularity, draw)
+shape = ModelConfig(
+    vocabulary=vocabulary,
+    width=width,
+    layers=layers,
+    heads=heads,
+    kv_heads=kv_heads,
+    ffn=ffn,
+    context=context,
+)
+settings = TrainConfig(
+    tokens=tokens, batch=batch, lr=lr, schedule=lr_schedule, warmup=warmup, seed=seed
+)
+total = settings.steps(context)
+
 # %% [markdown]
 # ## The text
 #
@@ -139,12 +160,6 @@ pd.Series(text.manifest["tokens"], name="tokens").to_frame()
 # ## Which activation when
 
 # %%
-plans = {
-    "constant": lambda: switching.constant(activation, p),
-    "swi_ft": lambda: switching.swi_ft(alpha, activation, after, p),
-    "anneal": lambda: switching.anneal("linear"),
-}
-arm = training.Arm(plans[schedule](), positive, granularity, draw)
 drawn = {"sample": "stocha", "expectation": "expected"}[draw]
 before = f"{drawn}({p:g})" if activation == "stocha" else activation
 ending = f"+ft({alpha:g})" if after == "relu" else f"+{after}({alpha:g})"
@@ -156,19 +171,6 @@ def record(table, frame):
     return run.table(table, pd.DataFrame(frame).assign(arm=name))
 
 
-shape = ModelConfig(
-    vocabulary=vocabulary,
-    width=width,
-    layers=layers,
-    heads=heads,
-    kv_heads=kv_heads,
-    ffn=ffn,
-    context=context,
-)
-settings = TrainConfig(
-    tokens=tokens, batch=batch, lr=lr, schedule=lr_schedule, warmup=warmup, seed=seed
-)
-total = settings.steps(context)
 switch = switching.switch_step(alpha, total) if schedule == "swi_ft" else total
 share = rates.share_after(switch, total, settings) if switch < total else 0.0
 run.glue("lm-run-arm", name)

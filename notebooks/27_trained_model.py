@@ -59,7 +59,7 @@ run.badge()
 # %% [markdown]
 # ## Text
 
-# %%
+# %% tags=["checks"]
 model, tokenizer = pretrained.load()
 ids = torch.tensor(tokenizer.encode(prompt).ids)
 written = generate(model, ids, new_tokens, temperature=temperature, seed=seed)[0]

@@ -103,6 +103,55 @@ def test_a_failing_cell_is_named_and_its_notebook_kept_aside(stocha, make_notebo
     assert "before" in str(kept.cells)
 
 
+CHECKED = """
+# %% tags=["checks"]
+if epochs > 2:
+    raise ValueError(f"epochs={epochs}: with p={p} at most 2\\n fit")
+if p > 0.9:
+    nonsense
+# %%
+print("worked")
+"""
+
+
+def test_parameters_that_do_not_fit_together_are_one_line(stocha, make_notebook):
+    path = make_notebook(CHECKED)
+    done = stocha("run", path, "-p", "epochs=3")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("refused: epochs=3: with p=0.5 at most 2 fit")
+    assert not run_of(path, epochs=3).folder.exists()
+    assert stocha("run", path, "-p", "epochs=2").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("stem", "given", "said"),
+    [
+        ("21_lm_run", ["heads=3"], "heads=3: width 32 must divide into heads of even width"),
+        ("21_lm_run", ["warmup=50"], "warmup=50"),
+        ("27_trained_model", ["new_tokens=200", f"prompt={'x = 1; ' * 50}"], "new_tokens=200: "),
+    ],
+)
+def test_the_language_models_notebooks_refuse_before_any_work(stocha, stem, given, said):
+    path = project_root() / "notebooks" / f"{stem}.py"
+    values = [part for value in ["scale=smoke", *given] for part in ("-p", value)]
+    done = stocha("run", path, *values)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+def test_a_fault_in_the_checks_is_a_failure(stocha, make_notebook):
+    done = stocha("run", make_notebook(CHECKED), "-p", "epochs=2", "-p", "p=0.95")
+    assert done.returncode == 1
+    assert "NameError" in done.stderr
+
+
+def test_a_refusal_beside_a_failure_is_a_failure(stocha, make_notebook):
+    refused, bad = make_notebook(CHECKED), make_notebook("\n# %%\nnonsense\n", name="51_bad")
+    assert stocha("run", refused, bad, "-p", "epochs=3").returncode == 1
+
+
 def test_leaving_a_notebook_early_is_a_failure(stocha, make_notebook):
     done = stocha("run", make_notebook("\n# %%\nraise SystemExit(0)\n"))
     assert done.returncode == 1

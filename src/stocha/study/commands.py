@@ -18,7 +18,7 @@ from stocha.study.progress import Progress
 def run_notebooks(
     paths: Sequence[Path], assignments: Sequence[str], jobs: int, threads: int | None, fresh: bool
 ) -> int:
-    """Execute the notebooks at `paths`; return the exit code (0 all done, 1 some failed).
+    """Execute the notebooks at `paths`; return the exit code (`exit_code`).
 
     Everything is checked before anything runs.
 
@@ -70,8 +70,9 @@ def perform(requests: Sequence[Request], jobs: int) -> list[Outcome]:
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """1 where something failed, else 0."""
-    return int(any(outcome.status == "failed" for outcome in outcomes))
+    """0 where nothing failed, 2 where all that failed was refused for its parameters, else 1."""
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    return 2 if failed and all(outcome.refused for outcome in failed) else int(bool(failed))
 
 
 def parse_assignments(notebook: Notebook, assignments: Iterable[str]) -> dict[str, Value]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 LOG = "kernel.log"
+CHECKS = "checks"
+"""Tag of a cell that raises ValueError where parameters do not fit together, before any work."""
 SOCKETS = "STOCHA_SOCKETS"
 """Environment variable: the folder for kernels' sockets, whose paths must be short."""
 _KERNEL_DIED = "the kernel died: killed, or out of memory"
@@ -68,6 +70,8 @@ class Outcome:
     seconds: float = 0.0
     error: str = ""
     """For a failure: where and what, several lines."""
+    refused: bool = False
+    """A failure of a cell tagged `checks`: parameters do not fit together; `error` is one line."""
 
 
 def execute(request: Request, when_waiting: Callable[[], None] | None = None) -> Outcome:
@@ -87,7 +91,7 @@ def execute(request: Request, when_waiting: Callable[[], None] | None = None) ->
         folder = run.start()
         began = datetime.datetime.now(datetime.UTC)
         try:
-            error = _execute_in(folder, request)
+            error, refused = _execute_in(folder, request)
         except OSError as problem:
             return Outcome(
                 run, "failed", time.perf_counter() - started, f"{run.partial}: {problem}"
@@ -95,14 +99,15 @@ def execute(request: Request, when_waiting: Callable[[], None] | None = None) ->
         seconds = time.perf_counter() - started
         if error:
             run.set_aside()
-            return Outcome(run, "failed", seconds, f"{error}\nkept for reading: {run.failed}")
+            error = error if refused else f"{error}\nkept for reading: {run.failed}"
+            return Outcome(run, "failed", seconds, error, refused)
         _describe(folder, request, began, seconds)
         run.finish()
         return Outcome(run, "done", seconds)
 
 
-def _execute_in(folder: Path, request: Request) -> str:
-    """Run the notebook in `folder`; return what went wrong, or an empty string."""
+def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
+    """Run the notebook in `folder`; return what went wrong, if anything, and if it was refused."""
     # papermill costs a second to import: only the process that executes pays for it.
     import nbformat
     import papermill
@@ -144,12 +149,12 @@ def _execute_in(folder: Path, request: Request) -> str:
     source.unlink(missing_ok=True)
     (folder / PROGRESS).unlink(missing_ok=True)
     if not target.is_file():
-        return problem or "papermill left no notebook"
+        return problem or "papermill left no notebook", False
     executed = nbformat.read(target, as_version=4)
-    where = _failure(executed, notebook)
+    where, refused = _failure(executed, notebook)
     _clean(executed, request)
     write_text(target, nbformat.writes(executed) + "\n")
-    return where or problem
+    return where or problem, refused
 
 
 @functools.cache
@@ -177,23 +182,26 @@ def _set_environment(folder: Path, threads: int) -> None:
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 
 
-def _failure(executed: "NotebookNode", notebook: Notebook) -> str:
+def _failure(executed: "NotebookNode", notebook: Notebook) -> tuple[str, bool]:
     """Where a cell failed, with its source line, from the notebook's own error output.
 
     Papermill counts `SystemExit` as success; an error output is a failure here whatever its name.
+    A ValueError in a cell tagged `checks` refuses the parameters: its message, and True.
     """
     for cell in executed.cells:
         for output in cell.get("outputs", ()):
             if output.output_type != "error":
                 continue
+            if output.ename == "ValueError" and CHECKS in cell.metadata.get("tags", ()):
+                return " ".join(str(output.evalue).split()), True
             traceback = _ANSI.sub("", "\n".join(output.traceback))
             lines = [int(number) for number in _CELL_LINE.findall(traceback)]
             within = lines[0] if lines else 1
             source = cell.source.splitlines()
             shown = source[within - 1].strip() if within <= len(source) else ""
             at = _line_in(notebook.text, cell.source) + within - 1
-            return f"{notebook.source}:{at}: {shown}\n{output.ename}: {output.evalue}"
-    return ""
+            return f"{notebook.source}:{at}: {shown}\n{output.ename}: {output.evalue}", False
+    return "", False
 
 
 def _line_in(text: str, cell: str) -> int:

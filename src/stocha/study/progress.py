@@ -66,6 +66,9 @@ class Progress:
             "skipped": "done before, nothing recomputed",
             "failed": f"failed after {outcome.seconds:.1f} s",
         }
+        if outcome.refused:
+            self._line(f"{label} refused: {outcome.error}")
+            return
         self._line(f"{label} {words[outcome.status]}")
         for line in outcome.error.splitlines():
             self.console.print(f"    {line}", markup=False, soft_wrap=True)
