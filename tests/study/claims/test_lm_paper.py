@@ -108,7 +108,7 @@ def test_the_best_p_stands_for_stocha_and_one_half_stands_beside_it(tmp_path):
     write_losses(tmp_path, levels)
     assessment = found(tmp_path, "L4")
     assert assessment.verdict is Verdict.REPLICATED
-    first, second = assessment.estimate.split("; ")
+    first, second = assessment.estimate, assessment.beside
     assert "StochA(0.3)" in first
     assert "+0.10" in first or "+0.09" in first
     assert "StochA(0.5)" in second

@@ -28,6 +28,8 @@ class Assessment:
 
     verdict: Verdict
     estimate: str
+    beside: str = ""
+    """Estimates that help to read it and decide nothing."""
 
 
 class Tables:
@@ -74,7 +76,7 @@ def assess(claim: Claim, tables: Tables) -> Assessment:
 
 
 def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFrame:
-    """One row a claim: id, source, claim, reported, criterion, estimate, verdict, page."""
+    """One row a claim: id, source, claim, reported, criterion, estimate, beside, verdict, page."""
     tables = tables or Tables()
     rows = []
     for claim in claims:
@@ -87,6 +89,7 @@ def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFram
                 "reported": claim.reported,
                 "criterion": claim.criterion,
                 "estimate": found.estimate,
+                "beside": found.beside,
                 "verdict": found.verdict.value,
                 "page": claim.page or "",
             }

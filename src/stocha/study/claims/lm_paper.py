@@ -27,8 +27,8 @@ def _assessment(parts: list[Difference], beside: list[Difference] | None = None)
     """All parts above zero; `beside` is shown and decides nothing."""
     if all(part.seeds == 0 for part in parts):
         return NOTHING
-    shown = [part.text() for part in [*parts, *(beside or [])]]
-    return Assessment(both(*(part.positive for part in parts)), "; ".join(shown))
+    shown, other = ("; ".join(part.text() for part in some) for some in (parts, beside or []))
+    return Assessment(both(*(part.positive for part in parts)), shown, other)
 
 
 def _stocha(points: pd.DataFrame, ending: str = "") -> tuple[str, str | None]:
@@ -97,7 +97,8 @@ def l3_spike_and_recovery(tables: Tables) -> Assessment:
         return _assessment([rise], [beyond])
     assessment = _assessment([rise, beyond])
     share = found["gone"].mean() / found["rise"].mean()
-    return Assessment(assessment.verdict, f"{assessment.estimate} ({share:.0%} of it)")
+    text = f"{assessment.estimate} ({share:.0%} of it)"
+    return Assessment(assessment.verdict, text, assessment.beside)
 
 
 def l4_together_beat_relu(tables: Tables) -> Assessment:
@@ -198,11 +199,14 @@ def l10_downstream_between(tables: Tables) -> Assessment:
     together = sum(pair == (Verdict.REPLICATED,) * 2 for pair in zip(*halves, strict=True))
     if verdict is Verdict.REPLICATED and together < _PROBES_NEEDED:
         verdict = Verdict.PARTLY
-    shown = [(beats, trails), *([_beats_and_trails(probes, usual)] if usual else [])]
-    text = "; ".join(
-        f"{probe}: {half[probe].text('+.3f')}" for pair in shown for probe in beats for half in pair
+    beside = _margins(*_beats_and_trails(probes, usual)) if usual else ""
+    return Assessment(verdict, _margins(beats, trails), beside)
+
+
+def _margins(beats: dict[str, Difference], trails: dict[str, Difference]) -> str:
+    return "; ".join(
+        f"{probe}: {half[probe].text('+.3f')}" for probe in beats for half in (beats, trails)
     )
-    return Assessment(verdict, text)
 
 
 def _beats_and_trails(

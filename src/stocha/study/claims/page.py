@@ -24,7 +24,8 @@ def claim_sections(table: pd.DataFrame) -> str:
 
 def _section(row: Mapping[Hashable, str]) -> str:
     lines = [f"**{row['id']}** · {row['claim']}", "", f": **{row['verdict']}**"]
-    parts = [("estimate", row["estimate"]), ("reported", row["reported"])]
+    parts = [("estimate", row["estimate"]), ("beside it", row["beside"])]
+    parts.append(("reported", row["reported"]))
     parts += [("criterion", row["criterion"]), ("source", row["source"])]
     if row["page"]:
         parts.append(("page", f"[]({row['page']}.ipynb)"))
