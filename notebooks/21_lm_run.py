@@ -31,7 +31,7 @@ alpha: float = 0.1  # swi_ft: share of the steps after the switch (0, 1)
 p: float = 0.5  # StochA: probability of SiLU [0, 1]
 positive: str = "mixed"  # StochA: reading of x >= 0 {identity, silu, mixed}
 granularity: str = "element"  # StochA: what one draw covers {element, token, layer}
-draw: str = "sample"  # StochA in training: drawn, or its mean {sample, expectation}
+draw: str = "sample"  # StochA, trained and evaluated: drawn, or its mean {sample, expectation}
 threads: int = 1  # numeric threads; another number changes the last bits [1, inf)
 seed: int = 0  # of initialisation, data order and activation noise [0, inf)
 lr: float = 0.002  # peak learning rate of AdamW (0, inf)

@@ -132,6 +132,13 @@ def test_an_arm_from_a_shared_trunk_is_the_run_from_scratch(tokens, tmp_path, be
     assert_same(shared, scratch)
 
 
+@pytest.mark.parametrize("draw", ["sample", "expectation"])
+def test_stocha_is_evaluated_as_it_was_trained(draw) -> None:
+    arm = Arm(switching.constant("stocha", 0.3), draw=draw)
+    used = arm.activation(arm.schedule.at(0, 10))
+    assert used.train().mode == used.eval().mode == draw
+
+
 def test_arms_that_differ_share_nothing(tokens, tmp_path) -> None:
     base = make_run(tokens, tmp_path)
     others = [

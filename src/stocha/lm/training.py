@@ -36,9 +36,10 @@ class Diverged(RuntimeError):
 class Arm:
     """Which activation is in force when: a schedule, and how StochA draws in it.
 
-    Parameters: `schedule`, from `stocha.switching`; `positive`, `granularity` and `draw` (its
-    `train` mode, "sample" or "expectation") of every StochA phase. With granularity "layer" there
-    is one draw for a layer and sequence: sequences are independent, however a batch is cut.
+    Parameters: `schedule`, from `stocha.switching`; `positive`, `granularity` and `draw`
+    ("sample" or "expectation", in training and in evaluation) of every StochA phase. With
+    granularity "layer" there is one draw for a layer and sequence: sequences are independent,
+    however a batch is cut.
     """
 
     schedule: Schedule
@@ -54,6 +55,7 @@ class Arm:
                 "positive": self.positive,
                 "granularity": self.granularity,
                 "train": self.draw,
+                "test": self.draw,
             }
         return make(phase.name, **options)
 
