@@ -31,12 +31,19 @@ def exact(x: NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(x.copy()).double()
 
 
-def close(found: NDArray[np.float32], wanted: Tensor, tolerance: float = 2e-6) -> None:
+def close(
+    found: NDArray[np.float32], wanted: Tensor, tolerance: float = 2e-6, floor: float = 1e-37
+) -> None:
     wanted = wanted.detach()
     size = float(wanted.abs().max())
     torch.testing.assert_close(
-        torch.from_numpy(found).double(), wanted, rtol=tolerance, atol=tolerance * size + 1e-37
+        torch.from_numpy(found).double(), wanted, rtol=tolerance, atol=tolerance * size + floor
     )
+
+
+def least(scale: float) -> float:
+    """What gates of this scale may be wrong by: their sigmoid ends at e^-88 and not at zero."""
+    return 1e-36 * max(1.0, scale) ** 2
 
 
 def test_exp_is_right_to_two_units_in_the_last_place() -> None:
@@ -60,6 +67,7 @@ def test_exp_at_the_ends() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @few
 @given(rows=SIZES, ffn=SIZES, p=st.sampled_from([0.0, 0.3, 0.5, 1.0]), scale=SCALES, seed=SEEDS)
+@example(rows=1, ffn=2, p=0.0, scale=80.0, seed=4818)
 def test_gates_and_their_gradients(
     kind: str, rows: int, ffn: int, p: float, scale: float, seed: int
 ) -> None:
@@ -73,11 +81,11 @@ def test_gates_and_their_gradients(
 
     hidden, grads = np.empty((rows, ffn), np.float32), np.empty_like(gate_up)
     kernels.gate(gate_up, KINDS[kind], np.float32(p), hidden)
-    close(hidden, wanted)
+    close(hidden, wanted, floor=least(scale))
     work = slope.copy()
     kernels.gate_backward(work, gate_up, KINDS[kind], np.float32(p), grads)
-    close(grads, inputs.grad)
-    close(work, wanted)
+    close(grads, inputs.grad, floor=least(scale))
+    close(work, wanted, floor=least(scale))
 
 
 @few
@@ -94,11 +102,11 @@ def test_drawn_gates_and_their_gradients(
 
     hidden, grads = np.empty((rows, ffn), np.float32), np.empty_like(gate_up)
     kernels.gate_drawn(gate_up, draw, hidden)
-    close(hidden, wanted)
+    close(hidden, wanted, floor=least(scale))
     work = slope.copy()
     kernels.gate_drawn_backward(work, gate_up, draw, grads)
-    close(grads, inputs.grad)
-    close(work, wanted)
+    close(grads, inputs.grad, floor=least(scale))
+    close(work, wanted, floor=least(scale))
 
 
 @few
