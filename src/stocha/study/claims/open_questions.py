@@ -40,8 +40,7 @@ def q1_gradual_against_flip(tables: Tables) -> Assessment:
     control = paired(losses, "anneal", "silu+ft(0.1)")
     if control.seeds == 0:
         return found
-    text = f"{found.estimate}; language model, decides nothing here: {control.text()}"
-    return Assessment(found.verdict, text)
+    return Assessment(found.verdict, found.estimate, f"language model: {control.text()}")
 
 
 def q2_how_often(tables: Tables) -> Assessment:
