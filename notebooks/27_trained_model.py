@@ -59,9 +59,11 @@ run.badge()
 # %% [markdown]
 # ## Text
 
-# %% tags=["checks"]
+# %%
 model, tokenizer = pretrained.load()
 ids = torch.tensor(tokenizer.encode(prompt).ids)
+
+# %% tags=["checks"]
 written = generate(model, ids, new_tokens, temperature=temperature, seed=seed)[0]
 display(Code(tokenizer.decode([*ids, *written]), language="python"))
 
