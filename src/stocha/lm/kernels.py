@@ -101,8 +101,9 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
 
     dh is replaced by what `gate` returned.
     """
-    # several loops: LLVM makes vector code of a loop only while it has few arrays to tell apart
-    q = ONE - p
+    # several loops, and the slopes apart from `out`: LLVM makes vector code of a loop only while it
+    # has few arrays to tell apart, and no two of one base
+    q, slope = ONE - p, np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
         h, g, u, dg, du = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1]
         if kind == RELU:
@@ -113,20 +114,20 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
                 h[c] = relu(g[c]) * u[c]
         elif kind == SILU:
             for c in range(h.size):
-                dg[c] = sigmoid(g[c])
+                slope[c] = sigmoid(g[c])
             for c in range(h.size):
-                du[c] = h[c] * (g[c] * dg[c])
+                du[c] = h[c] * (g[c] * slope[c])
             for c in range(h.size):
-                s, x, y = dg[c], g[c], u[c]
+                s, x, y = slope[c], g[c], u[c]
                 dg[c] = h[c] * y * (s + x * s * (ONE - s))
                 h[c] = x * s * y
         else:
             for c in range(h.size):
-                dg[c] = sigmoid(g[c])
+                slope[c] = sigmoid(g[c])
             for c in range(h.size):
-                du[c] = h[c] * (p * (g[c] * dg[c]) + q * relu(g[c]))
+                du[c] = h[c] * (p * (g[c] * slope[c]) + q * relu(g[c]))
             for c in range(h.size):
-                s, x, y = dg[c], g[c], u[c]
+                s, x, y = slope[c], g[c], u[c]
                 dg[c] = h[c] * y * (p * (s + x * s * (ONE - s)) + q * relu_slope(x))
                 h[c] = (p * (x * s) + q * relu(x)) * y
 
@@ -134,15 +135,16 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
 @kernel(EXACT)
 def gate_drawn_backward(dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
     """`gate_backward` of `gate_drawn`."""
+    slope = np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
         h, g, u, dg, du, d = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1], draw[r]
         for c in range(h.size):
-            dg[c] = sigmoid(g[c])
+            slope[c] = sigmoid(g[c])
         for c in range(h.size):
-            smooth, sharp = g[c] * dg[c], relu(g[c])
+            smooth, sharp = g[c] * slope[c], relu(g[c])
             du[c] = h[c] * (smooth if d[c] != 0 else sharp)
         for c in range(h.size):
-            s, x, y = dg[c], g[c], u[c]
+            s, x, y = slope[c], g[c], u[c]
             smooth, sharp = x * s, relu(x)
             steep, step = s + smooth * (ONE - s), relu_slope(x)
             dg[c] = h[c] * y * (steep if d[c] != 0 else step)
@@ -259,6 +261,13 @@ def norm_backward(
 
 
 @kernel(EXACT)
+def _copy(x: Floats, out: Floats) -> None:
+    # an assignment of slices is several times slower for rows as short as a head
+    for i in range(x.size):
+        out[i] = x[i]
+
+
+@kernel(EXACT)
 def _turned(x: Floats, turn: Floats, sign: Any, factor: Any, out: Floats) -> None:
     for i in range(x.size // 2):
         cosine, sine = turn[2 * i] * factor, turn[2 * i + 1] * sign * factor
@@ -300,7 +309,7 @@ def split_heads(
             for head in range(kv_heads):
                 slab = b * kv_heads + head
                 _turned(qkv[b, at, heads + head], turn[at], ONE, ONE, k[slab, at])
-                v[slab, at] = qkv[b, at, heads + kv_heads + head]
+                _copy(qkv[b, at, heads + kv_heads + head], v[slab, at])
 
 
 @kernel(EXACT)
@@ -321,7 +330,7 @@ def join_heads(
             for head in range(kv_heads):
                 slab = b * kv_heads + head
                 _turned(dk[slab, at], turn[at], -ONE, ONE, out[b, at, heads + head])
-                out[b, at, heads + kv_heads + head] = dv[slab, at]
+                _copy(dv[slab, at], out[b, at, heads + kv_heads + head])
 
 
 @kernel(EXACT)
@@ -335,6 +344,6 @@ def gather_rows(blocks: Floats, group: int, block: int, back: bool, out: Floats)
                 slab = b * kv_heads + head // group
                 place = _place(batch * kv_heads, slab, group, head % group, at, block, length)
                 if back:
-                    blocks[place] = out[b, at, head]
+                    _copy(out[b, at, head], blocks[place])
                 else:
-                    out[b, at, head] = blocks[place]
+                    _copy(blocks[place], out[b, at, head])
