@@ -450,6 +450,10 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         draw = bernoulli(0.5, shape, sources()).view(at.rows, -1)
         return fused.gated_ffn(x, gate_up, down, "mixed", draw)
 
+    def downs(matrix: Tensor) -> None:
+        for _ in range(0, at.rows, fused.FFN_ROWS):
+            torch.mm(halves[0], matrix)
+
     def plain_norm(y: Tensor, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         total = y + z
         return total, F.rms_norm(total, weight.shape, weight, config.eps)
@@ -476,6 +480,9 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         "silu(gate) · up, in cache: PyTorch → one kernel": (
             lambda: torch.mul(F.silu(halves[0]), halves[1], out=hidden),
             lambda: kernels.gate(gates.numpy(), kernels.SILU, 0.0, hidden.numpy()),
+        ),
+        "products of the blocks with Dᵀ, forward: a view → a contiguous copy": (
+            lambda: downs(down.detach().t()), lambda: downs(down.detach().t().contiguous()),
         ),
         "StochA's feed-forward, forward: mask of floats → of bytes, in the kernel": (
             float_mask, byte_mask,
