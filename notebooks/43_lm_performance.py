@@ -72,7 +72,7 @@ scales = {
         "context": 256,
         "batch": 16,
         "micro_batches": [16, 8, 4],
-        "rounds": 16,
+        "rounds": 40,
         "part_rounds": 15,
     },
 }
