@@ -48,7 +48,8 @@ points = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=columns)
 run.table("points", points)
 run.glue("lm-rate-tokens", sweep.points[0]["tokens"], "{:,}")
 run.glue("lm-rate-seeds", len({point["seed"] for point in sweep.points}))
-display(Markdown(incomplete([sweep.name], len(points), len(sweep.points))))
+if missing := incomplete([sweep.name], len(points), len(sweep.points)):
+    display(Markdown(missing))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-rate", "caption": "Validation loss after training at each peak learning rate. Thin: one seed; thick: mean, shaded a standard deviation either way. The dashed line is the rate of the campaign."}, "image": {"alt": "Validation loss in nats against the peak learning rate on a logarithmic axis, one colour for SiLU and one for ReLU, with a dashed line at the rate the campaign uses."}}
 (used,) = {point["lr"] for point in read_sweep(project_root() / "sweeps/lm_campaign.yml").points}

@@ -50,7 +50,8 @@ points = campaign.recorded_or_empty("points")
 progress = campaign.progress(sweeps, points)
 switching = progress[progress["arm"].str.contains(r"\+")]
 done, wanted = switching["recorded"].sum(), switching[["recorded", "missing"]].sum().sum()
-display(Markdown(campaign.incomplete(campaign.SWEEPS, done, wanted)))
+if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):
+    display(Markdown(missing))
 
 # %% [markdown]
 # ## How much training is left

@@ -46,7 +46,8 @@ sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in camp
 points = run.table("points", campaign.recorded_or_empty("points"))
 progress = run.table("progress", campaign.progress(sweeps, points))
 done, wanted = progress["recorded"].sum(), progress[["recorded", "missing"]].sum().sum()
-display(Markdown(campaign.incomplete(campaign.SWEEPS, done, wanted)))
+if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):
+    display(Markdown(missing))
 
 # %% [markdown]
 # ## What is recorded

@@ -47,7 +47,8 @@ progress = campaign.progress(sweeps, points)
 done, wanted = progress["recorded"].sum(), progress[["recorded", "missing"]].sum().sum()
 have = [arm for arm in progress["arm"] if arm in set(points["arm"])]
 names = {arm: campaign.label(arm) for arm in progress["arm"]}
-display(Markdown(campaign.incomplete(campaign.SWEEPS, done, wanted)))
+if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):
+    display(Markdown(missing))
 
 # %% [markdown]
 # ## How many

@@ -57,7 +57,8 @@ points = campaign.recorded_or_empty("points")
 progress = campaign.progress(sweeps, points)
 done, wanted = progress["recorded"].sum(), progress[["recorded", "missing"]].sum().sum()
 names = {arm: campaign.label(arm) for arm in progress["arm"]}
-display(Markdown(campaign.incomplete(campaign.SWEEPS, done, wanted)))
+if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):
+    display(Markdown(missing))
 probes = run.table("probes", campaign.recorded_or_empty("probes"))
 kinds = {"next_line": "next line", "corrupted_line": "corrupted line", "copy": "copy"}
 best = campaign.best_stocha(points, "+ft(0.1)") if len(points) else None

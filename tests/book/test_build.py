@@ -15,6 +15,7 @@ pytestmark = pytest.mark.book
 
 ELSEWHERE = re.compile(r"^(?:https?:)?//", re.IGNORECASE)
 CSS_LOADS = re.compile(r"""(?:url\(\s*|@import\s+)["']?([^"')\s]+)""")
+OBJECT = re.compile(r"&lt;[\w.]+ (?:object|at 0x)[^&]*&gt;")
 UNRESOLVED = re.compile(r"\{(?:glue|numref|ref|eq|cite|doc|fas)(?::\w+)?\}|\?\?\?|#fig-")
 
 
@@ -114,6 +115,11 @@ def test_no_role_or_reference_is_left_unresolved(book_html: Path) -> None:
         page = parsed(path)
         assert not page.problems, path.name
         assert not UNRESOLVED.findall(page.prose), path.name
+
+
+def test_no_output_is_the_name_of_an_object(book_html: Path) -> None:
+    for path in built_pages(book_html):
+        assert not OBJECT.findall(parsed(path).html), path.name
 
 
 def test_every_figure_has_a_numbered_caption_and_an_alternative_text(book_html: Path) -> None:
