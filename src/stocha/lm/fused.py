@@ -244,6 +244,7 @@ class GatedFFN(torch.autograd.Function):
         both, y = torch.empty(len(x), 2 * ffn), torch.empty(len(x), len(down))
         hidden = torch.empty(min(len(x), FFN_ROWS), ffn)
         gates, products = _array(both).reshape(-1, 2, ffn), _array(hidden)
+        # a block's product with a transposed view is slower, to the same bits
         to_both, to_y = gate_up.t().contiguous(), down.t().contiguous()
         drawn = draw if isinstance(draw, Tensor) else None
         octets = None if drawn is None else _array(drawn.view(torch.uint8))

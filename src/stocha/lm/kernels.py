@@ -101,9 +101,9 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
 
     dh is replaced by what `gate` returned.
     """
-    # several loops, and the slopes apart from `out`: LLVM makes vector code of a loop only while it
-    # has few arrays to tell apart, and no two of one base
-    q, slope = ONE - p, np.empty(dh.shape[1], np.float32)
+    # several loops, and the sigmoids apart from `out`: LLVM makes vector code of a loop only while
+    # it has few arrays to tell apart, and no two of one base
+    q, sigmas = ONE - p, np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
         h, g, u, dg, du = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1]
         if kind == RELU:
@@ -114,20 +114,20 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
                 h[c] = relu(g[c]) * u[c]
         elif kind == SILU:
             for c in range(h.size):
-                slope[c] = sigmoid(g[c])
+                sigmas[c] = sigmoid(g[c])
             for c in range(h.size):
-                du[c] = h[c] * (g[c] * slope[c])
+                du[c] = h[c] * (g[c] * sigmas[c])
             for c in range(h.size):
-                s, x, y = slope[c], g[c], u[c]
+                s, x, y = sigmas[c], g[c], u[c]
                 dg[c] = h[c] * y * (s + x * s * (ONE - s))
                 h[c] = x * s * y
         else:
             for c in range(h.size):
-                slope[c] = sigmoid(g[c])
+                sigmas[c] = sigmoid(g[c])
             for c in range(h.size):
-                du[c] = h[c] * (p * (g[c] * slope[c]) + q * relu(g[c]))
+                du[c] = h[c] * (p * (g[c] * sigmas[c]) + q * relu(g[c]))
             for c in range(h.size):
-                s, x, y = slope[c], g[c], u[c]
+                s, x, y = sigmas[c], g[c], u[c]
                 dg[c] = h[c] * y * (p * (s + x * s * (ONE - s)) + q * relu_slope(x))
                 h[c] = (p * (x * s) + q * relu(x)) * y
 
@@ -135,16 +135,16 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
 @kernel(EXACT)
 def gate_drawn_backward(dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
     """`gate_backward` of `gate_drawn`."""
-    slope = np.empty(dh.shape[1], np.float32)
+    sigmas = np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
         h, g, u, dg, du, d = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1], draw[r]
         for c in range(h.size):
-            slope[c] = sigmoid(g[c])
+            sigmas[c] = sigmoid(g[c])
         for c in range(h.size):
-            smooth, sharp = g[c] * slope[c], relu(g[c])
+            smooth, sharp = g[c] * sigmas[c], relu(g[c])
             du[c] = h[c] * (smooth if d[c] != 0 else sharp)
         for c in range(h.size):
-            s, x, y = slope[c], g[c], u[c]
+            s, x, y = sigmas[c], g[c], u[c]
             smooth, sharp = x * s, relu(x)
             steep, step = s + smooth * (ONE - s), relu_slope(x)
             dg[c] = h[c] * y * (steep if d[c] != 0 else step)

@@ -450,7 +450,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         draw = bernoulli(0.5, shape, sources()).view(at.rows, -1)
         return fused.gated_ffn(x, gate_up, down, "mixed", draw)
 
-    def downs(matrix: Tensor) -> None:
+    def multiply_down(matrix: Tensor) -> None:
         for _ in range(0, at.rows, fused.FFN_ROWS):
             torch.mm(halves[0], matrix)
 
@@ -482,7 +482,8 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
             lambda: kernels.gate(gates.numpy(), kernels.SILU, 0.0, hidden.numpy()),
         ),
         "products of the blocks with Dᵀ, forward: a view → a contiguous copy": (
-            lambda: downs(down.detach().t()), lambda: downs(down.detach().t().contiguous()),
+            lambda: multiply_down(down.detach().t()),
+            lambda: multiply_down(down.detach().t().contiguous()),
         ),
         "StochA's feed-forward, forward: mask of floats → of bytes, in the kernel": (
             float_mask, byte_mask,
