@@ -1,11 +1,15 @@
 """Fixtures for tests of the machinery: a run store and notebooks of their own."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -87,3 +91,45 @@ def stocha(store: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., Any]:
+    """Wait until a condition holds; return what it gave."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+        return value
+
+    return wait
+
+
+@pytest.fixture
+def descendants() -> Callable[..., list[psutil.Process]]:
+    """Find what a process has started, itself or through others, by words of the command line."""
+
+    def find(pid: int, words: str = "") -> list[psutil.Process]:
+        found = []
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended since it was listed
+                if words in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    return find
+
+
+@pytest.fixture
+def ended() -> Callable[[psutil.Process], bool]:
+    """Whether a process is over, waited for by its parent or not."""
+
+    def is_over(process: psutil.Process) -> bool:
+        try:
+            return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    return is_over

@@ -12,7 +12,6 @@
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book}
 p: float = 0.5  # a probability [0, 1]
-pause: float = 0.0  # seconds [0, inf)
 
 # %% tags=["scales"]
 scales = {"smoke": {}, "book": {}}
@@ -29,9 +28,11 @@ from stocha.study.session import open_run
 run = open_run("50_point", globals())
 
 # %%
-time.sleep(pause)
+trace = Path(os.environ["TRACE"])
+while trace.with_name("hold").exists():
+    time.sleep(0.05)
 assert p != 0.75, "this point fails"
 run.table("final", pd.DataFrame({"step": [1, 2, 3], "loss": [p, p / 3, p / 7]}))
 run.metric(best=p / 7)
-with open(Path(os.environ["TRACE"]), "a") as trace:
-    trace.write(f"{p}\n")
+with open(trace, "a") as file:
+    file.write(f"{p}\n")

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,6 @@ class Place:
 
     folder: Path
     values: Sequence[float]
-    pause: float = 0.0
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -33,10 +32,19 @@ class Place:
         self.sweep = self.folder / "sweep.yml"
         self.sweep.write_text(
             f"notebook: {self.notebook}\n"
-            f"fixed: {{pause: {self.pause}}}\n"
             f"grid: {{p: {list(self.values)}}}\n"
             "collect: {table: final, metrics: [best]}\n"
         )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no point get to its end meanwhile."""
+        hold = self.folder / "hold"
+        hold.touch()
+        try:
+            yield
+        finally:
+            hold.unlink()
 
     def start(self, program: str, *arguments: object) -> subprocess.Popen[str]:
         """Start a program of this environment in a process group of its own."""
@@ -84,24 +92,11 @@ class Place:
 
 @pytest.fixture
 def make_place(tmp_path: Path) -> Callable[..., Place]:
-    """Make a folder with a sweep over `values`, each point pausing."""
+    """Make a folder with a sweep over `values`."""
 
-    def make(name: str, values: Sequence[float], pause: float = 0.0, **environment: str) -> Place:
+    def make(name: str, values: Sequence[float], **environment: str) -> Place:
         folder = tmp_path / name
         folder.mkdir()
-        return Place(folder, values, pause, environment)
+        return Place(folder, values, environment)
 
     return make
-
-
-@pytest.fixture
-def wait_for() -> Callable[..., None]:
-    """Return once a condition holds."""
-
-    def wait(condition: Callable[[], object], seconds: float = 120.0) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.05)
-
-    return wait

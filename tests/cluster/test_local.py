@@ -2,7 +2,6 @@
 
 import signal
 
-import psutil
 import pytest
 
 pytestmark = pytest.mark.notebooks
@@ -10,18 +9,19 @@ pytestmark = pytest.mark.notebooks
 
 def test_a_killed_workflow_goes_on_and_its_table_is_that_of_sweep_run(make_place, wait_for):
     points = [0.0, 0.5, 1.0]
-    place = make_place("snakemake", points, pause=1.0)
-    process = place.start(*place.snakemake("--cores", 2))
-    wait_for(lambda: place.counts()["running"] == 2)
-    # Snakemake alone: what it has started ends by itself, and is found done or waited for.
-    process.send_signal(signal.SIGKILL)
+    place = make_place("snakemake", points)
+    with place.held():
+        process = place.start(*place.snakemake("--cores", 2))
+        wait_for(lambda: place.counts()["running"] == 2)
+        # Snakemake alone: what it has started ends by itself, and is found done or waited for.
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     process.communicate()
-    assert place.counts()["done"] < len(points)
     code, output = place.call(*place.snakemake("--cores", 2))
     assert code == 0, output
     assert place.computed() == dict.fromkeys(points, 1)
 
-    reference = make_place("sweep_run", points, pause=1.0)
+    reference = make_place("sweep_run", points)
     code, output = reference.call("stocha", "sweep", "run", reference.sweep, "--jobs", 2)
     assert code == 0, output
     assert place.table() == reference.table()
@@ -38,21 +38,16 @@ def test_points_done_elsewhere_count_and_a_failing_one_stops_no_other(make_place
     assert place.computed() == {0.25: 1}
 
 
-def test_a_job_cancelled_when_its_run_is_finished_loses_nothing(make_place, wait_for):
-    place = make_place("late", [0.5], pause=1.0)
-    by_hand = place.start("stocha", "run", place.notebook, "-p", "p=0.5", "-p", "pause=1")
-    wait_for(lambda: place.counts()["running"] == 1)
-    process = place.start(*place.snakemake("--cores", 1))
-
-    def jobs():
-        family = psutil.Process(process.pid).children(recursive=True)
-        return [member for member in family if "stocha run" in " ".join(member.cmdline())]
-
-    # It waits for the run that is made by hand, and is killed when that one is there.
-    wait_for(jobs)
-    members = jobs()
-    for member in members:
-        member.suspend()
+def test_a_job_cancelled_when_its_run_is_finished_loses_nothing(make_place, wait_for, descendants):
+    place = make_place("late", [0.5])
+    with place.held():
+        by_hand = place.start("stocha", "run", place.notebook, "-p", "p=0.5")
+        wait_for(lambda: place.counts()["running"] == 1)
+        process = place.start(*place.snakemake("--cores", 1))
+        # It waits for the run that is made by hand, and is killed when that one is there.
+        members = wait_for(lambda: descendants(process.pid, "stocha run"))
+        for member in members:
+            member.suspend()
     assert by_hand.wait(60) == 0
     for member in members:
         member.kill()
@@ -67,7 +62,7 @@ def test_a_mistake_runs_nothing(make_place):
     assert code != 0
     (line,) = [line for line in output.splitlines() if "profile" not in line]
     expected = "grid.p.1: parameter p=1.5: must be a float in [0, 1]"
-    assert line == f"stocha: {place.sweep}:3: {expected}"
+    assert line == f"stocha: {place.sweep}:2: {expected}"
     assert not (place.folder / "runs").exists()
 
 

@@ -51,18 +51,23 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def test_submit_cancel_one_resubmit_and_collect(make_place, wait_for, slurm):
     points = [0.0, 0.5, 1.0]
-    place = make_place("slurm_run", points, pause=3.0, **slurm)
-    process = place.start(*place.snakemake(*OPTIONS))
-    wait_for(lambda: place.counts()["running"] >= 1)
-    running = subprocess.run(
-        ["squeue", "--noheader", "--states=running", "--format=%i"],
-        env={**os.environ, **slurm},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    first = min(running, key=int)
-    subprocess.run(["scancel", first], env={**os.environ, **slurm}, check=True)
+    place = make_place("slurm_run", points, **slurm)
+
+    def queue(*options: str) -> list[str]:
+        return subprocess.run(
+            ["squeue", "--noheader", "--format=%i", *options],
+            env={**os.environ, **slurm},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+
+    with place.held():
+        process = place.start(*place.snakemake(*OPTIONS))
+        wait_for(lambda: place.counts()["running"] >= 1)
+        first = min(queue("--states=running"), key=int)
+        subprocess.run(["scancel", first], env={**os.environ, **slurm}, check=True)
+        wait_for(lambda: first not in queue())
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
     assert f"SLURM-job '{first}' failed, SLURM status is: 'CANCELLED'" in output
@@ -72,7 +77,7 @@ def test_submit_cancel_one_resubmit_and_collect(make_place, wait_for, slurm):
     assert code == 0, output
     assert place.computed() == dict.fromkeys(points, 1)
 
-    reference = make_place("sweep_run", points, pause=3.0)
+    reference = make_place("sweep_run", points)
     code, output = reference.call("stocha", "sweep", "run", reference.sweep, "--jobs", 2)
     assert code == 0, output
     assert place.table() == reference.table()

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
@@ -192,7 +191,7 @@ def test_two_processes_make_one_run_once(make_notebook, stocha, store):
     ],
 )
 def test_a_killed_run_never_looks_finished_and_the_next_call_finishes_it(
-    make_notebook, stocha, store, victim, number, code
+    make_notebook, stocha, store, wait_for, descendants, ended, victim, number, code
 ):
     path = make_notebook(SLOW)
     process = subprocess.Popen(
@@ -206,30 +205,16 @@ def test_a_killed_run_never_looks_finished_and_the_next_call_finishes_it(
     run = run_of(path, epochs=300)
     wait_for(lambda: (run.partial / "progress.json").is_file())
     family = {"command": psutil.Process(process.pid)}
-    for child in psutil.Process(process.pid).children(recursive=True):
-        words = " ".join(child.cmdline())
-        family["kernel" if "ipykernel" in words else "worker"] = child
-        if "resource_tracker" in words:
-            del family["worker"]
+    for name, words in {"worker": "spawn_main", "kernel": "ipykernel_launcher"}.items():
+        (family[name],) = descendants(process.pid, words)
     family[victim].send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == code
-    wait_for(lambda: not any(alive(member) for member in family.values()))
+    wait_for(lambda: all(map(ended, family.values())))
     assert not run.folder.exists()
     finished = stocha("run", path, "-p", "epochs=3")
     assert finished.returncode == 0, finished.stderr
     assert run_of(path, epochs=3).is_intact()
-
-
-def alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def wait_for(condition, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_run(make_notebook, stocha, tmp_path):

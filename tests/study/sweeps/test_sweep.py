@@ -5,11 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 
 from stocha.study.sweeps.specification import read_sweep
@@ -72,13 +70,6 @@ def start(path: Path, *arguments: str) -> subprocess.Popen:
     )
 
 
-def wait_for(condition, seconds: float = 90.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 def counts(path: Path) -> dict[str, int]:
     state = read_state(read_sweep(path))
     return {name: state.count(name) for name in ("done", "running", "failed", "waiting")}
@@ -128,15 +119,15 @@ def test_a_failed_point_stops_no_other_and_is_retried_only_on_request(stocha, sw
 
 
 def test_killing_a_sweep_loses_nothing_finished_and_resuming_recomputes_nothing(
-    stocha, sweep, tmp_path
+    stocha, sweep, tmp_path, wait_for, descendants, ended
 ):
     path = sweep([0.0, 0.25, 0.5, 1.0], pause=0.5)
     process = start(path)
     wait_for(lambda: counts(path)["done"] >= 1 and counts(path)["running"] == 1)
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = descendants(process.pid)
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(p.is_running() and p.status() != "zombie" for p in family))
+    wait_for(lambda: all(map(ended, family)))
     before = counts(path)
     assert before["running"] == 0
     finished = executed(tmp_path)
@@ -148,19 +139,13 @@ def test_killing_a_sweep_loses_nothing_finished_and_resuming_recomputes_nothing(
 
 @pytest.mark.parametrize("victim", ["worker", "kernel"])
 def test_killing_a_worker_or_a_kernel_fails_one_point_and_the_sweep_goes_on(
-    stocha, sweep, tmp_path, victim
+    stocha, sweep, tmp_path, wait_for, descendants, victim
 ):
     path = sweep([0.0, 0.25, 0.5], pause=1.0)
     process = start(path)
     wait_for(lambda: counts(path)["running"] == 1)
-    word = {"worker": "spawn_main", "kernel": "ipykernel_launcher"}[victim]
-
-    def members():
-        found = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in found if word in " ".join(child.cmdline())]
-
-    wait_for(members)
-    members()[0].send_signal(signal.SIGKILL)
+    words = {"worker": "spawn_main", "kernel": "ipykernel_launcher"}[victim]
+    wait_for(lambda: descendants(process.pid, words))[0].send_signal(signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     assert counts(path) == {"done": 2, "running": 0, "failed": 1, "waiting": 0}
