@@ -402,8 +402,8 @@ run.glue("matvec-gather", ratio_of("outputs", "gather + BLAS"), "{:.1f}×")
 #
 # ## Recorded on the reference machine
 #
-# The figure above is of the machine that built this book. Below is the recorded full-scale
-# measurement, on the machine named in its provenance.
+# The figure above is of the machine that built this book. Below is the full-scale measurement that
+# {ref}`was recorded <recorded-tables>`.
 
 # %% mystnb={"figure": {"name": "fig-matvec-recorded", "caption": "The same as {numref}`fig-matvec-speed`, recorded at full scale on the reference machine."}, "image": {"alt": "The three panels of the previous figure with the recorded measurement."}} tags=["hide-input"]
 recorded = results_root() / "31_sparse_matvec" / "speed.csv"

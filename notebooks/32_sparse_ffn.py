@@ -503,8 +503,8 @@ _ = gc.collect()
 #
 # ## Recorded on the reference machine
 #
-# What is above was measured on the machine that built this book. The following was recorded at full
-# scale on the machine that is named in the provenance of the tables.
+# What is above was measured on the machine that built this book. The following {ref}`was recorded
+# <recorded-tables>` at full scale.
 
 # %% tags=["hide-input"]
 folder = results_root() / "32_sparse_ffn"

@@ -291,8 +291,8 @@ decisions_table(decisions)
 #
 # ## Recorded
 #
-# What is above was measured where this book was built. The following was recorded at full scale, alone on the machine
-# that is named in the provenance of the tables.
+# What is above was measured where this book was built. The following {ref}`was recorded <recorded-tables>` at full
+# scale, with nothing else running.
 
 # %% tags=["hide-input"]
 folder = results_root() / "43_lm_performance"

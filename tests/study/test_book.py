@@ -3,6 +3,7 @@ import json
 import pytest
 
 from stocha.study.book import publish
+from stocha.study.execution_page import execution_page
 from stocha.study.runs import Run
 
 
@@ -46,6 +47,25 @@ def test_publishing_links_tables_beside_the_page_and_removes_what_is_gone(finish
     publish([finished("12_b")], folder)
     assert not (folder / "11_a.ipynb").exists()
     assert not (folder / "11_a" / "tables" / "curve.csv").exists()
+
+
+def test_the_execution_page_says_what_made_the_recorded_tables(finished, tmp_path):
+    versions = {"python": "3.11", "torch": "2.13", "numba": "0.68"}
+    same = {"seconds": 4200.0, "dirty": False, "versions": versions}
+    alone = {"notebook": "notebooks/31_x.py", "threads": 2, "cpu": "one", "commit": "a" * 40}
+    sweep = {"sweep": "sweeps/y.yml", "finished": 3, "points": 4, "threads": [1, 2]}
+    several = {"processors": ["one", "two"], "commits": ["b" * 40, "c" * 40]}
+    for name, record in {"31_x": alone, "y": sweep | several}.items():
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "provenance.json").write_text(json.dumps(same | record))
+    page = execution_page([finished("11_a")], tmp_path / "results")
+    rows = [line for line in page.splitlines() if "4,200 s" in line]
+    with_versions = "python 3.11, torch 2.13, numba 0.68"
+    assert rows == [
+        f"| `31_x` | `notebooks/31_x.py` | 4,200 s | 2 | one | `{'a' * 10}` | {with_versions} |",
+        "| `y` | `sweeps/y.yml`, 3 of 4 points | 4,200 s | 1, 2 | one, two "
+        f"| `{'b' * 10}`, `{'c' * 10}` | {with_versions} |",
+    ]
 
 
 def test_publishing_the_same_again_touches_nothing(finished, tmp_path):

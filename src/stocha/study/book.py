@@ -12,7 +12,7 @@ from stocha.study.errors import UserError
 from stocha.study.execution_page import execution_page
 from stocha.study.files import digest, locked, write_bytes, write_text
 from stocha.study.notebooks import Notebook, all_notebooks
-from stocha.study.paths import project_root, runs_root
+from stocha.study.paths import project_root, results_root, runs_root
 from stocha.study.provenance import cores
 from stocha.study.runs import Run
 
@@ -60,7 +60,7 @@ def publish(runs: Sequence[Run], folder: Path) -> None:
     Files whose bytes would not change keep their time stamps.
     """
     ordered = sorted(runs, key=lambda run: run.stem)
-    wanted = {folder / "execution.md": execution_page(ordered).encode()}
+    wanted = {folder / "execution.md": execution_page(ordered, results_root()).encode()}
     for run in ordered:
         text = run.notebook.read_text(encoding="utf-8")
         linked = _TABLE_LINK.sub(f"]({run.stem}/tables/", text)

@@ -4,6 +4,7 @@ myst-nb's own statistics table is empty where Jupyter Book does not execute.
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from stocha.study.files import read_json
@@ -16,9 +17,19 @@ source, its resolved parameters, the library files it imports and the recorded t
 books that show the same run id show the same computation.
 """
 
+_RECORDED = """
+(recorded-tables)=
+## Recorded tables
 
-def execution_page(runs: Sequence[Run]) -> str:
-    """Markdown: one table of all runs, then parameters, versions and hashes of each."""
+What takes too long to run for every book was run once; its tables are in `results/` and the pages
+read them. The time of a sweep is that of its points, summed. *With changes* says that a file
+differed from the commit or was not in it.
+"""
+
+
+def execution_page(runs: Sequence[Run], results: Path) -> str:
+    """Markdown: one table of all runs, one of the folders recorded in `results`, then parameters,
+    versions and hashes of each run."""
     records = [(run, run.provenance()) for run in runs]
     lines = [_HEAD]
     lines += _table(
@@ -35,6 +46,14 @@ def execution_page(runs: Sequence[Run]) -> str:
             for run, record in records
         ),
     )
+    recorded = sorted(results.glob("*/provenance.json"))
+    lines += [
+        _RECORDED,
+        *_table(
+            ("results", "made by", "time", "threads", "processor", "commit", "with"),
+            (_recorded_row(path.parent.name, read_json(path)) for path in recorded),
+        ),
+    ]
     for run, record in records:
         lines += ["", f"## {run.stem}", ""]
         parameters: dict[str, Any] = read_json(run.folder / "parameters.json")
@@ -53,10 +72,26 @@ def execution_page(runs: Sequence[Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _recorded_row(name: str, record: dict[str, Any]) -> Sequence[str]:
+    """What `stocha record` or `stocha sweep collect` wrote, of one run or of a sweep's."""
+    sweep = record.get("sweep")
+    made_by = f"`{sweep}`, {record['finished']} of {record['points']} points" if sweep else ""
+    versions = record["versions"]
+    return (
+        f"`{name}`",
+        made_by or f"`{record['notebook']}`",
+        f"{record['seconds']:,.0f} s",
+        ", ".join(map(str, record["threads"] if sweep else [record["threads"]])),
+        ", ".join(record["processors"] if sweep else [record["cpu"]]),
+        _commit(record),
+        ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numba")),
+    )
+
+
 def _commit(record: dict[str, Any]) -> str:
-    if not record.get("commit"):
-        return "not in git"
-    return f"`{record['commit'][:10]}`" + (", with changes" if record.get("dirty") else "")
+    commits = record.get("commits") or [record.get("commit")]
+    names = ", ".join(f"`{commit[:10]}`" if commit else "not in git" for commit in commits)
+    return names + (", with changes" if record.get("dirty") else "")
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

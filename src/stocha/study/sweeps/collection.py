@@ -124,7 +124,7 @@ def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
             "points": len(sweep.points),
             "finished": len(records),
             "seconds": round(sum(record["seconds"] for record in records), 1),
-            "commits": sorted({str(record.get("commit")) for record in records}),
+            "commits": sorted({record.get("commit") or "not in git" for record in records}),
             "dirty": any(record.get("dirty") for record in records),
             "hashes": sweep.notebook.hashes,
             "processors": sorted({record["cpu"] for record in records}),
