@@ -172,16 +172,17 @@ plt.show()
 run.figure_data("seeds_curve", "seeds_margin")
 
 # %% tags=["remove-cell"]
-full = wide.dropna(axis=1) if have else wide
+full = wide.dropna(axis=0) if have else wide
 several = full.shape[0] > 1 and full.shape[1] > 1
 run.glue("lm-loss-arms-shared", full.shape[1] if several else 0)
+run.glue("lm-loss-seeds-shared", full.shape[0] if several else 0)
 run.glue("lm-loss-of-seeds", f"{full.std(axis=0).mean():.3f}" if several else "—")
 run.glue("lm-loss-of-arms", f"{full.std(axis=1).mean():.3f}" if several else "—")
 
 # %% [markdown]
-# Over the {glue:text}`lm-loss-arms-shared` arms that all seeds have, the standard deviation of the loss is
-# {glue:text}`lm-loss-of-seeds` nats between seeds of one arm and {glue:text}`lm-loss-of-arms` between arms of one seed. Pairing
-# removes a seed's part only where both runs of a pair learned to copy, or neither did.
+# Over {glue:text}`lm-loss-arms-shared` arms and the {glue:text}`lm-loss-seeds-shared` seeds that all of them have, the standard
+# deviation of the loss is {glue:text}`lm-loss-of-seeds` nats between seeds of one arm and {glue:text}`lm-loss-of-arms` between arms
+# of one seed. Pairing removes a seed's part only where both runs of a pair learned to copy, or neither did.
 #
 # ## The claims' own differences
 #
