@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -44,6 +45,7 @@ def assert_same(a: Run, b: Run) -> None:
     assert a.record.loss == b.record.loss
     for name, weight in a.model.state_dict().items():
         assert torch.equal(weight, b.model.state_dict()[name]), name
+    assert repr(a.model.activation) == repr(b.model.activation)
 
 
 class Stop(Exception):
@@ -75,6 +77,26 @@ def test_interrupted_at_any_step_and_resumed_it_ends_with_the_same_bits(
     resumed = make_run(tokens, tmp_path)
     resumed.train()
     assert resumed.step == 12
+    assert_same(whole, resumed)
+    # a finished run taken up again is the model it ended as
+    finished = make_run(tokens, tmp_path)
+    finished.train()
+    assert_same(whole, finished)
+
+
+def test_an_activation_that_learns_is_resumed_to_the_same_bits(tokens, tmp_path) -> None:
+    arm = Arm(switching.constant("learnable_stoch"))
+    whole = make_run(tokens, tmp_path / "whole", arm)
+    start = [weight.clone() for weight in whole.model.activation.parameters()]
+    whole.train()
+    learnt = whole.model.activation.parameters()
+    assert any(not torch.equal(a, b) for a, b in zip(start, learnt, strict=True))
+    trunk = make_run(tokens, tmp_path, arm, boundaries=[2])
+    trunk.progress = lambda done, total: (_ for _ in ()).throw(Stop) if done == 5 else None
+    with pytest.raises(Stop):
+        trunk.train()
+    resumed = make_run(tokens, tmp_path, arm, boundaries=[2])
+    resumed.train()
     assert_same(whole, resumed)
 
 
@@ -211,20 +233,27 @@ def test_a_batch_that_micro_batches_do_not_fill_is_refused() -> None:
         replace(TRAIN, batch=6, micro_batch=4)
 
 
+@pytest.mark.parametrize(("every", "good"), [(60.0, 5), (0.0, 7)])
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e5])
-def test_divergence_stops_and_keeps_the_last_good_checkpoint(tokens, tmp_path, value) -> None:
-    run = make_run(tokens, tmp_path, boundaries=[5])
+def test_divergence_stops_and_names_the_last_good_checkpoint(
+    tokens, tmp_path, value, every, good
+) -> None:
+    run = make_run(tokens, tmp_path, boundaries=[5], save_every=every)
 
-    def poison(done: int, total: int) -> None:
-        if done == 7:
+    gradients = run.gradients
+
+    def poisoned(step: int) -> float:
+        if step == 7:
             run.model.head.weight.data.mul_(value)
+        return gradients(step)
 
-    run.progress = poison
-    with pytest.raises(Diverged, match=r"step 7: loss .* checkpoint of step 5") as caught:
+    run.gradients = poisoned
+    with pytest.raises(Diverged, match=f"step 7: loss .* that of step {good}, ") as caught:
         run.train()
     assert "\n" not in str(caught.value)
-    state = checkpoint.load(run.store.path(run.key(5)))
-    assert state["step"] == 5
+    (path,) = re.findall(r"\S+\.pt", str(caught.value))
+    state = checkpoint.load(Path(path))
+    assert state["step"] == good
     assert all(torch.isfinite(weight).all() for weight in state["model"].values())
 
 

@@ -102,8 +102,8 @@ class Run:
         progress: called with (steps done, steps in all).
         save_every: seconds between checkpoints inside a segment.
 
-    With torch.distributed initialised, each rank takes its share of every batch; gradients are
-    averaged over ranks, so that the loss curve is that of one rank.
+    With torch.distributed initialised, each rank takes its share of every batch; the gradients of
+    the whole batch's mean loss are summed over ranks, so that the loss curve is that of one rank.
 
     Raises ValueError for an impossible configuration and `Diverged`. Chapter *Protocol*.
     """
@@ -172,7 +172,7 @@ class Run:
                     self._segment(mark, path)
 
     def _segment(self, end: int, path: Path) -> None:
-        partial = path.with_suffix(".partial.pt")
+        partial = _partial(path)
         self._restore(partial)
         saved = time.monotonic()
         while self.step < end:
@@ -189,9 +189,7 @@ class Run:
     def _step(self) -> None:
         begun = time.perf_counter()
         self.model.train()
-        activation = self._activation(self.step)
-        if repr(activation) != repr(self.model.activation):
-            self.model.use(activation)
+        self._use(self.step)
         loss = self.gradients(self.step)
         if self.watch is not None and self.step in self.watch_steps:
             rows = self.watch(self.model, self.step)
@@ -236,12 +234,20 @@ class Run:
     def _activation(self, step: int) -> Activation:
         return self.arm.activation(self.arm.schedule.at(step, self.total))
 
+    def _use(self, step: int) -> None:
+        """Put the activation of `step` in force, unless it is: one that learns keeps its state."""
+        activation = self._activation(step)
+        if repr(activation) != repr(self.model.activation):
+            self.model.use(activation)
+
     def _check(self, loss: float, norm: float) -> None:
         limit = EXPLODED * math.log(self.model_config.vocabulary)
         if math.isfinite(loss) and math.isfinite(norm) and loss < limit:
             return
-        marks = [mark for mark in self.boundaries if self.store.path(self.key(mark)).is_file()]
-        last = f"checkpoint of step {max(marks)}" if marks else "the initialisation"
+        marks = (self.store.path(self.key(mark)) for mark in {*self.boundaries, self.total})
+        kept = (found for mark in marks for found in (mark, _partial(mark)) if found.is_file())
+        steps = {int(checkpoint.load(path)["step"]): path for path in kept}
+        last = f"that of step {max(steps)}, {steps[max(steps)]}" if steps else "the initialisation"
         raise Diverged(
             f"step {self.step}: loss {loss:.4g}, gradient norm {norm:.4g}: diverged; the last good "
             f"state is {last}; a smaller lr than {self.config.lr:g} may help"
@@ -268,12 +274,16 @@ class Run:
             return False
         state = checkpoint.load(path)
         self.step = int(state["step"])
+        self._use(max(self.step, 1) - 1)  # as when it was saved: its parameters are in the state
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.record = Record(**state["record"])
-        if self.step < self.total:
-            self.model.use(self._activation(self.step))
         return True
+
+
+def _partial(path: Path) -> Path:
+    """Where a segment that will end in `path` is saved on its way."""
+    return path.with_suffix(".partial.pt")
 
 
 def noise(seed: int, step: int, rows: range) -> LayerNoise:
