@@ -98,6 +98,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import Markdown, display
 
 from stocha import figures, switching
 from stocha.activations import make
@@ -134,6 +135,8 @@ settings = TrainConfig(
     tokens=tokens, batch=batch, lr=lr, schedule=lr_schedule, warmup=warmup, seed=seed
 )
 total = settings.steps(context)
+if schedule == "swi_ft" and not 0 < switching.switch_step(alpha, total) < total:
+    raise ValueError(f"alpha={alpha:g}: none of {total} steps is left on one side of the switch")
 
 # %% [markdown]
 # ## The text
@@ -142,13 +145,27 @@ total = settings.steps(context)
 # trained on the training split only. Two machines whose corpus has the same hash train on the same
 # tokens.
 
-# %%
+# %% tags=["checks"]
 source = corpus.PythonPackages(
     max_bytes=corpus_bytes,
     max_held_out=min(corpus_bytes, 1_500_000),
     validation=max(0.02, min(0.2, 200_000 / corpus_bytes)),
 )
-text = tokenise(source, vocabulary, checkpoint.folder())
+text = tokenise(
+    source,
+    vocabulary,
+    checkpoint.folder(),
+    progress=lambda done, documents: run.progress(done, documents, "documents"),
+)
+if scale == "full" and (notice := text.comparable(corpus.RECORDED)):
+    display(Markdown(f"**{notice}**"))
+if missing := {"train", "validation", "heldout"} - set(text.splits):
+    raise ValueError(f"corpus_bytes={corpus_bytes}: no text is left for {', '.join(missing)}")
+held = {
+    split: evaluation.windows(text.splits[split], context, windows)
+    for split in ("validation", "heldout")
+}
+asked = probes.items(text.splits["heldout"], text.tokenizer, questions, min(160, context))
 run.glue("lm-run-train-tokens", text.manifest["tokens"]["train"], "{:,}")
 run.glue("lm-run-corpus", text.hash)
 pd.Series(text.manifest["tokens"], name="tokens").to_frame()
@@ -285,11 +302,7 @@ watched.loc[~by_layer, ["after", "loss"]] if len(watched) else "no switch"
 
 # %%
 rows = []
-held = {
-    split: evaluation.windows(text.splits[split], context, windows)
-    for split in ("validation", "heldout")
-}
-forms = {"own": final} | evaluation.choices(p, positive)
+forms = {"own": final} | evaluation.choices(p, positive, granularity)
 for split, ids in held.items():
     for form, used in forms.items():
         rows.append({"split": split, "form": form, **evaluation.score(model, ids, sizes, used)})
@@ -349,7 +362,6 @@ pd.DataFrame(cut).round(4)
 # sequence that was seen once before.
 
 # %%
-asked = probes.items(text.splits["heldout"], text.tokenizer, questions, min(160, context))
 answers = pd.DataFrame(
     {"form": form, **probes.score(model, probe, used)}
     for probe in asked

@@ -25,6 +25,13 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="could not be written") as caught:
+        checkpoint.save(tmp_path / "file" / "a.pt", {"step": 1})
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
 def test_a_truncated_checkpoint_is_one_clear_line(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "a.pt"

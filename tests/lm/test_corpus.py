@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stocha.lm import tokenizer as bpe
 from stocha.lm.batches import Batches
 from stocha.lm.corpus import (
+    RECORDED,
     SPLITS,
     Document,
     HuggingFaceText,
@@ -18,6 +20,7 @@ from stocha.lm.corpus import (
     manifest,
 )
 from stocha.lm.tokens import Tokens, tokenise
+from stocha.study.paths import results_root
 
 SMALL = PythonPackages(
     ("numpy", "seaborn"), max_bytes=700_000, max_held_out=150_000, validation=0.1
@@ -155,6 +158,41 @@ def test_the_tokenizer_sees_the_training_split_only(write_texts, tmp_path) -> No
     assert notice is not None
     assert "not comparable" in notice
     assert "\n" not in notice
+
+
+def test_a_folder_that_changes_is_tokenised_anew(write_texts, tmp_path) -> None:
+    folder = write_texts(tmp_path / "texts")
+    source = TextFolder(str(folder), validation=0.2)
+    first = tokenise(source, 280, tmp_path / "cache")
+    assert tokenise(source, 280, tmp_path / "cache").folder == first.folder
+    (folder / "000.txt").write_text("alpha beta gamma " * 100)
+    second = tokenise(source, 280, tmp_path / "cache")
+    assert second.hash != first.hash
+    (folder / "001.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"001\.txt is not UTF-8 text"):
+        tokenise(source, 280, tmp_path / "cache")
+
+
+def test_the_stamp_of_a_data_set_is_that_of_its_local_files(tmp_path) -> None:
+    rows = tmp_path / "data" / "rows.jsonl"
+    rows.parent.mkdir()
+    rows.write_text('{"text": "a"}')
+    sources = (
+        HuggingFaceText("json", data_files=str(rows)),
+        HuggingFaceText("json", data_files=str(tmp_path / "**" / "*.jsonl")),
+        HuggingFaceText(str(tmp_path / "data")),
+    )
+    before = [source.stamp() for source in sources]
+    assert [[row[0] for row in stamp] for stamp in before] == [[rows.as_posix()]] * 3
+    rows.write_text('{"text": "another"}')
+    for source, stamp in zip(sources, before, strict=True):
+        assert source.stamp() != stamp
+    assert HuggingFaceText("a-name-on-the-hub").stamp() == []
+
+
+def test_the_recorded_campaign_was_trained_on_the_corpus_that_is_named() -> None:
+    points = pd.read_csv(results_root() / "lm_campaign" / "points.csv")
+    assert set(points["corpus"]) == {RECORDED}
 
 
 def test_a_build_that_fails_leaves_nothing_and_the_next_one_works(

@@ -165,7 +165,7 @@ def test_a_probe_scores_the_answers_log_likelihood(model, tokens) -> None:
 
 
 def test_too_many_questions_are_one_clear_line(tokens: Tokens) -> None:
-    with pytest.raises(ValueError, match="probes=100000"):
+    with pytest.raises(ValueError, match="questions=100000"):
         probes.items(tokens.splits["validation"], tokens.tokenizer, 100_000, 32)
 
 

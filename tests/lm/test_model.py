@@ -117,6 +117,9 @@ def test_unsupported_llamas_are_refused() -> None:
     with pytest.raises(ValueError, match="attention_bias"):
         from_llama_config(shape | {"attention_bias": True})
     weights = llama(config(), "silu").state_dict()
+    bias = {"model.layers.0.self_attn.q_proj.bias": torch.zeros(16)}
+    with pytest.raises(ValueError, match=r"q_proj\.bias: the model has no place"):
+        from_llama(weights | bias, config())
     weights.pop("model.layers.1.mlp.down_proj.weight")
     with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.down_proj\.weight"):
         from_llama(weights, config())

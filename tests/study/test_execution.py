@@ -128,10 +128,17 @@ def test_parameters_that_do_not_fit_together_are_one_line(stocha, make_notebook)
     [
         ("21_lm_run", ["heads=3"], "heads=3: width 32 must divide into heads of even width"),
         ("21_lm_run", ["warmup=50"], "warmup=50"),
+        ("21_lm_run", ["alpha=0.99"], "alpha=0.99: none of 40 steps is left on one side"),
+        ("21_lm_run", ["alpha=0.01"], "alpha=0.01: none of 40 steps is left on one side"),
+        ("21_lm_run", ["alpha=1"], "alpha=1"),
+        ("21_lm_run", ["p=1.5"], "p=1.5"),
+        ("21_lm_run", ["context=400000", "tokens=90000000"], "context=400000: longer than the"),
+        ("21_lm_run", ["windows=100000"], "windows=100000: the split has"),
+        ("21_lm_run", ["questions=100000"], "questions=100000: the text has only"),
         ("27_trained_model", ["new_tokens=200", f"prompt={'x = 1; ' * 50}"], "new_tokens=200: "),
     ],
 )
-def test_the_language_models_notebooks_refuse_before_any_work(stocha, stem, given, said):
+def test_the_language_models_notebooks_refuse_before_they_train(stocha, stem, given, said):
     path = project_root() / "notebooks" / f"{stem}.py"
     values = [part for value in ["scale=smoke", *given] for part in ("-p", value)]
     done = stocha("run", path, *values)

@@ -110,10 +110,17 @@ def from_llama(
 ) -> Decoder:
     """Return a decoder with Llama's `weights` and any `activation`.
 
-    Raises ValueError, naming it, for a weight that is missing or of another shape.
+    Raises ValueError, naming it, for a weight that is missing, of another shape, or one that the
+    decoder has no place for, such as a bias.
     """
     model = Decoder(config, activation)
     state = model.state_dict()
+    known = {name for _, theirs, _ in _names(config) for name in theirs}
+    # a tied head repeats the embedding; frequencies of RoPE are computed
+    known |= {"lm_head.weight"} if config.tied else set()
+    left = [n for n in weights if n not in known and not n.endswith("rotary_emb.inv_freq")]
+    if left:
+        raise ValueError(f"{left[0]}: the model has no place for this weight")
     with torch.no_grad():
         for ours, theirs, heights in _names(config):
             for name, height in zip(theirs, heights, strict=True):

@@ -7,6 +7,7 @@ document's name (or, for data sets, its position), so two machines with the same
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from glob import glob
 from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,9 @@ SPLITS = ("train", "validation", "heldout")
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "scipy", "sklearn", "sympy")
 HELD_OUT = "networkx"
+
+RECORDED = "76da5902d669"
+"""`Tokens.hash` of the recorded campaign: `PythonPackages()` in 2,048 tokens."""
 
 GENERATED = ("_version", "version.py", "__config__", "_distributor_init", "_build_utils")
 """Parts of names of files that a wheel's build writes: they differ between platforms."""
@@ -37,6 +41,9 @@ class Source(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return what identifies the source, as JSON."""
 
+    def stamp(self) -> list[Any]:
+        """Return, as JSON, what changes when the source's files do; told without reading them."""
+
     def documents(self) -> Iterator[Document]:
         """Yield the documents, each text once, in an order that does not depend on the machine."""
 
@@ -45,6 +52,11 @@ def _split(name: str, validation: float) -> str:
     # not the hash that orders the files: a small corpus would be validation first
     position = int(hashlib.sha256(f"split {name}".encode()).hexdigest()[:8], 16) / 16**8
     return "validation" if position < validation else "train"
+
+
+def _stamps(paths: Iterable[Path]) -> list[Any]:
+    found = ((path, path.stat()) for path in paths)
+    return [[path.as_posix(), about.st_size, about.st_mtime_ns] for path, about in found]
 
 
 def _distinct(documents: Iterable[Document]) -> Iterator[Document]:
@@ -81,6 +93,9 @@ class PythonPackages:
             if self._root(name)
         }
         return {"source": "python", "versions": versions, "max_bytes": self.max_bytes}
+
+    def stamp(self) -> list[Any]:
+        return []  # the versions say it
 
     def documents(self) -> Iterator[Document]:
         files = {
@@ -133,14 +148,20 @@ class TextFolder:
     def describe(self) -> dict[str, Any]:
         return {"source": "folder", "suffixes": list(self.suffixes)}
 
+    def stamp(self) -> list[Any]:
+        return _stamps(self._paths())
+
     def documents(self) -> Iterator[Document]:
+        return _distinct(self._read(Path(self.folder), path) for path in self._paths())
+
+    def _paths(self) -> list[Path]:
         root = Path(self.folder)
         if not root.is_dir():
             raise ValueError(f"folder={self.folder}: no such folder")
         paths = sorted(p for p in root.rglob("*") if p.suffix in self.suffixes and p.is_file())
         if not paths:
             raise ValueError(f"folder={self.folder}: holds no {', '.join(self.suffixes)} file")
-        return _distinct(self._read(root, path) for path in paths)
+        return paths
 
     def _read(self, root: Path, path: Path) -> Document:
         content = path.read_bytes()
@@ -174,12 +195,17 @@ class HuggingFaceText:
     def describe(self) -> dict[str, Any]:
         return {"source": "datasets", "path": self.path, "name": self.name, "split": self.split}
 
+    def stamp(self) -> list[Any]:
+        named = [Path(name) for name in glob(self.data_files or self.path, recursive=True)]
+        inside = (path for folder in named if folder.is_dir() for path in folder.rglob("*"))
+        return _stamps(sorted(path for path in (*named, *inside) if path.is_file()))
+
     def documents(self) -> Iterator[Document]:
         try:
             load_dataset = import_module("datasets").load_dataset
         except ImportError as missing:
             raise ValueError(
-                "corpus='datasets': needs the extra lm: pip install 'stocha[lm]'"
+                "Hugging Face text needs the extra lm: pip install 'stocha[lm]'"
             ) from missing
         rows = load_dataset(
             self.path,

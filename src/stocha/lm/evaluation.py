@@ -27,20 +27,24 @@ def windows(tokens: NDArray[np.uint16], context: int, count: int) -> Tensor:
     Raises ValueError if there are fewer disjoint windows than that.
     """
     room = (len(tokens) - 1) // context
+    if room < 1:
+        raise ValueError(f"context={context}: longer than the split of {len(tokens)} tokens")
     if count > room:
         raise ValueError(f"windows={count}: the split has {room} windows of {context} tokens")
     starts = np.linspace(0, room - 1, count).round().astype(np.int64)[:, None] * context
     return torch.from_numpy(tokens[starts + np.arange(context + 1)].astype(np.int64))
 
 
-def choices(p: float = 0.5, positive: str = "mixed") -> dict[str, Activation]:
+def choices(
+    p: float = 0.5, positive: str = "mixed", granularity: str = "element"
+) -> dict[str, Activation]:
     """Return the four activations every model is evaluated with, by name.
 
     "sampled" and "expected" are StochA(p) and its expectation; "silu"; "relu".
     """
     return {
-        "sampled": StochA(p, positive, test="sample"),
-        "expected": StochA(p, positive, test="expectation"),
+        "sampled": StochA(p, positive, granularity, test="sample"),
+        "expected": StochA(p, positive, granularity, test="expectation"),
         "silu": make("silu"),
         "relu": make("relu"),
     }

@@ -52,7 +52,7 @@ def items(
     rng = np.random.default_rng(stream_seed(0, "probes"))
     lines = _lines(tokens, tokenizer, length)
     if len(lines) < count:
-        raise ValueError(f"probes={count}: the text has only {len(lines)} suitable lines")
+        raise ValueError(f"questions={count}: the text has only {len(lines)} suitable lines")
     picked = [lines[i] for i in rng.permutation(len(lines))]
     return [
         _build("next_line", tokens, picked, count, length, _Others(tokens, picked, rng)),
@@ -121,7 +121,7 @@ def _build(
         if len(rows) == count:
             break
     if len(rows) < count:
-        raise ValueError(f"probes={count}: only {len(rows)} questions of {name} can be made")
+        raise ValueError(f"questions={count}: only {len(rows)} questions of {name} can be made")
     return Items(name, torch.from_numpy(np.array(rows).astype(np.int64)), torch.tensor(scored))
 
 

@@ -42,21 +42,21 @@ class Tokens:
         if recorded == self.hash:
             return None
         return (
-            f"corpus {self.hash} differs from the recorded {recorded}: other package versions or "
-            "files; the recorded runs are not comparable with runs made here"
+            f"corpus {self.hash} differs from the recorded {recorded}: other package versions, "
+            "files or vocabulary; the recorded runs are not comparable with runs made here"
         )
 
 
 def tokenise(
     source: Source, vocabulary: int, cache: Path, progress: Progress | None = None
 ) -> Tokens:
-    """Return the corpus of `source` as tokens, from `cache` if it was made before.
+    """Return the corpus of `source` as tokens, from `cache` if it was made of the same files.
 
     The folder appears under its final name only when it is complete; two processes never build the
     same one. Raises ValueError if a split that training needs is empty.
     Parameters: `vocabulary` of the tokenizer; `progress`, called with (documents done, all).
     """
-    wanted = fingerprint([source.describe(), repr(source), vocabulary])
+    wanted = fingerprint([source.describe(), repr(source), source.stamp(), vocabulary])
     folder = cache / f"tokens-{wanted}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"tokens-{wanted}.lock"):

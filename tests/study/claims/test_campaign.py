@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from stocha.study.claims import campaign
+from stocha.study.errors import UserError
 from stocha.study.paths import project_root
 from stocha.study.sweeps.specification import read_sweep
 
@@ -57,6 +58,15 @@ def test_an_empty_record_has_the_columns_that_identify_a_run(tmp_path):
     rows = campaign.recorded_or_empty("points", campaign.Tables(tmp_path))
     assert rows.empty
     assert list(rows.columns) == ["run_id", "arm", "seed"]
+
+
+def test_runs_on_two_corpora_are_not_compared(tmp_path):
+    for number, sweep in enumerate(campaign.SWEEPS):
+        (tmp_path / sweep).mkdir()
+        rows = f"run_id,arm,seed,corpus\n{number},silu,{number},text-{number}\n"
+        (tmp_path / sweep / "points.csv").write_text(rows)
+    with pytest.raises(UserError, match=r"corpora text-0, text-1 are not comparable"):
+        campaign.recorded(campaign.Tables(tmp_path), "points")
 
 
 def test_an_incomplete_record_names_the_commands_that_complete_it():

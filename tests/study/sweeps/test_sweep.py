@@ -95,6 +95,21 @@ def test_plan_run_status_collect(stocha, sweep, tmp_path):
     assert sorted(executed(tmp_path)) == [0.0, 0.5, 1.0]
 
 
+def test_a_table_is_not_replaced_by_one_of_fewer_points(stocha, sweep, tmp_path):
+    path, output = sweep([0.0, 0.5]), tmp_path / "table.csv"
+    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
+    assert stocha("sweep", "collect", path, "--output", output).returncode == 0
+    before = output.read_bytes()
+    shutil.rmtree(read_sweep(path).runs[0].folder)
+    refused = stocha("sweep", "collect", path, "--output", output)
+    assert refused.returncode == 2
+    expected = f"stocha: {output}: holds 2 points, more than the 1 done here: "
+    assert refused.stderr == expected + "give another --output, or delete it first\n"
+    assert output.read_bytes() == before
+    output.unlink()
+    assert stocha("sweep", "collect", path, "--output", output).returncode == 0
+
+
 def test_a_point_run_by_hand_counts(stocha, sweep, tmp_path):
     path = sweep([0.0, 0.5])
     assert stocha("run", tmp_path / "50_point.py", "-p", "p=0.5").returncode == 0

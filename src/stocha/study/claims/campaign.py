@@ -14,6 +14,7 @@ import pandas as pd
 
 from stocha.study.claims.intervals import Estimate, estimate
 from stocha.study.claims.ledger import Tables, Verdict
+from stocha.study.errors import UserError
 from stocha.study.sweeps.specification import Sweep
 
 SWEEPS = ("lm_campaign", "lm_campaign_more")
@@ -41,6 +42,7 @@ def recorded(tables: Tables, name: str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: no sweep has recorded it.
+        UserError: its runs were trained on different corpora.
     """
     found: list[pd.DataFrame] = []
     for sweep in SWEEPS:
@@ -52,7 +54,13 @@ def recorded(tables: Tables, name: str) -> pd.DataFrame:
         found.append(rows[[pair not in known for pair in _runs(rows)]])
     if not found:
         raise FileNotFoundError(f"{SWEEPS[0]}/{name}.csv")
-    return pd.concat(found, ignore_index=True)
+    table = pd.concat(found, ignore_index=True)
+    corpora = sorted(set(table["corpus"])) if "corpus" in table else []
+    if len(corpora) > 1:
+        raise UserError(
+            f"{', '.join(SWEEPS)}: runs on the corpora {', '.join(corpora)} are not comparable"
+        )
+    return table
 
 
 def recorded_or_empty(name: str, tables: Tables | None = None) -> pd.DataFrame:

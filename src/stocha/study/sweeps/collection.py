@@ -102,6 +102,18 @@ def _csv(rows: Sequence[Row]) -> str:
     return stream.getvalue()
 
 
+def table_path(sweep: Sweep) -> Path:
+    """Where the sweep's table is recorded: `results/<sweep>/points.csv`."""
+    return results_root() / sweep.name / TABLE
+
+
+def recorded_points(sweep: Sweep, table: Path) -> int:
+    """How many points of the sweep the table holds that was collected there before."""
+    about = read_json(table.with_name("provenance.json")) or {}
+    same = about.get("sweep") == sweep.path.as_posix() and table.is_file()
+    return int(about["finished"]) if same else 0
+
+
 def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
     """Collect and write the table, provenance and `collect.tables` beside it; return its path.
 
@@ -110,7 +122,7 @@ def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
         state: where its points stand.
         output: the CSV to write; default `results/<sweep>/points.csv`.
     """
-    path = output or results_root() / sweep.name / TABLE
+    path = output or table_path(sweep)
     write_text(path, _csv(collect(sweep, state)))
     for name in sweep.collect.tables:
         if rows := collect_table(sweep, state, name):

@@ -10,7 +10,7 @@ from stocha.study.notebooks import read_notebook
 from stocha.study.parameters import Value
 from stocha.study.paths import project_root, runs_root
 from stocha.study.progress import duration
-from stocha.study.sweeps.collection import write_collection
+from stocha.study.sweeps.collection import recorded_points, table_path, write_collection
 from stocha.study.sweeps.specification import read_sweep
 from stocha.study.sweeps.state import STATUSES, State, Status, read_state
 
@@ -63,10 +63,20 @@ def status(path: Path, jobs: int) -> None:
 
 
 def collect(path: Path, output: Path | None) -> None:
-    """Write the tidy table of the finished points and print its path."""
+    """Write the tidy table of the finished points and print its path.
+
+    Raises:
+        UserError: the table that is there holds more points than are done here.
+    """
     sweep = read_sweep(path)
     state = read_state(sweep)
-    missing = len(sweep.points) - state.count("done")
+    table, done = output or table_path(sweep), state.count("done")
+    if (recorded := recorded_points(sweep, table)) > done:
+        raise UserError(
+            f"{table}: holds {recorded} points, more than the {done} done here: give another "
+            "--output, or delete it first"
+        )
+    missing = len(sweep.points) - done
     written = write_collection(sweep, state, output)
     if missing:
         print(f"{missing} of {len(sweep.points)} points are not done yet", file=sys.stderr)
@@ -96,6 +106,9 @@ def _require_jobs(jobs: int) -> None:
 
 def _print_counts(state: State, jobs: int) -> None:
     print(", ".join(f"{state.count(status)} {status}" for status in STATUSES))
+    table = table_path(state.sweep)
+    if recorded := recorded_points(state.sweep, table):
+        print(f"recorded: {recorded} of {len(state.sweep.points)} points, {table}")
     left, each = state.seconds_left(jobs), state.seconds_a_point
     if left is None or each is None:
         print("time left: unknown until a point is done")
