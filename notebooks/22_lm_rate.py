@@ -16,9 +16,10 @@
 # # Which learning rate
 #
 # The campaign compares activations at one peak learning rate. A rate that suits one of them and not
-# the other would decide the comparison. So it is chosen beforehand: SiLU and ReLU at the campaign's
-# size, on a quarter of its tokens, at five rates (`sweeps/lm_lr.yml`). Everything else is as in [one
-# run](21_lm_run.ipynb).
+# the other can decide the comparison. So SiLU and ReLU are trained at the campaign's size, on a
+# quarter of its tokens, at five rates (`sweeps/lm_lr.yml`). Everything else is as in [one
+# run](21_lm_run.ipynb). The campaign's rate was fixed on the first seed; the second seed of this
+# table came while the campaign ran, and did not change it.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads the recorded sweep {smoke, book, full}
@@ -98,4 +99,5 @@ losses.rename(columns=figures.LABELS).rename_axis("mean loss", axis=1).round(4)
 # seeds are not told apart. The rate was chosen on {glue:text}`lm-rate-tokens` tokens a run, and a
 # longer run may prefer a lower one. It was not tuned for StochA, nor for what comes after a switch: every arm
 # runs at {glue:text}`lm-rate-used`, where at this length SiLU is best at {glue:text}`lm-rate-best-silu` and ReLU at
-# {glue:text}`lm-rate-best-relu`.
+# {glue:text}`lm-rate-best-relu`. What an activation gives away by that is the last column of the first table, and is part of
+# its differences from the others in the campaign.

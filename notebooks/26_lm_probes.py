@@ -108,7 +108,17 @@ panels_of("accuracy", "accuracy", chance)
 # %% tags=["remove-input"]
 run.figure_data("probes")
 
+# %% tags=["remove-cell"]
+for kind in kinds:
+    rows = own[own["probe"] == kind] if len(own) else own
+    found = f"{rows['accuracy'].min():.2f} to {rows['accuracy'].max():.2f}" if len(rows) else "—"
+    run.glue(f"lm-probes-{kind.replace('_', '-')}", found)
+
 # %% [markdown]
+# Over all runs of the campaign, *next line* is answered rightly in {glue:text}`lm-probes-next-line` of the questions,
+# *corrupted line* in {glue:text}`lm-probes-corrupted-line` and *copy* in {glue:text}`lm-probes-copy`. A probe that every model
+# passes, or that none answers better than chance, tells no two of them apart by accuracy; its margins may.
+#
 # ## Margin
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-margin", "caption": "Mean margin of the true answer over the best other, in nats, each model with its own activation. Dots are seeds; mark and bar their mean and 95 % t-interval; at the dashed line both are equally likely."}, "image": {"alt": "Three panels, one a probe, of the mean margin by arm: a dot for each seed, mean and interval, and a line at zero."}}

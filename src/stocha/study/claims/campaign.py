@@ -15,6 +15,7 @@ import pandas as pd
 from stocha.study.claims.intervals import Estimate, estimate
 from stocha.study.claims.ledger import Tables, Verdict
 from stocha.study.errors import UserError
+from stocha.study.files import read_json
 from stocha.study.sweeps.specification import Sweep
 
 SWEEPS = ("lm_campaign", "lm_campaign_more")
@@ -69,6 +70,13 @@ def recorded_or_empty(name: str, tables: Tables | None = None) -> pd.DataFrame:
         return recorded(tables or Tables(), name)
     except FileNotFoundError:
         return pd.DataFrame(columns=["run_id", "arm", "seed"])
+
+
+def hours(names: Iterable[str], tables: Tables | None = None) -> float:
+    """Hours of one worker that the recorded runs of the sweeps `names` took (provenance)."""
+    root = (tables or Tables()).root
+    records = (read_json(root / name / "provenance.json") or {} for name in names)
+    return sum(float(record.get("seconds", 0)) for record in records) / 3600
 
 
 def _runs(rows: pd.DataFrame) -> list[tuple[Any, Any]]:
