@@ -16,9 +16,8 @@
 # %% [markdown]
 # # Speed of the language model
 #
-# The language models of this study are small: a step of the *tiny* one is some ten milliseconds of matrix products
-# for each sequence, on one core. At this size PyTorch's own way, a chain of short operations, spends much of a
-# step between the products. This chapter measures how near to the machine's limit a training step comes, against
+# The language models of this study are small: at the width of the *tiny* one PyTorch's own way, a chain of short
+# operations, spends much of a step between the matrix products. This chapter measures how near to the machine's limit a training step comes, against
 # the same model in plain PyTorch and in Hugging Face's *transformers*, and what each decision was worth.
 #
 # The limit is the speed of a product of two 1024 × 1024 float32 matrices. A step is charged with the products that
@@ -132,9 +131,9 @@ run.glue("lmspeed-peer", peer_note)
 #
 # A step is {glue:text}`lmspeed-batch` sequences of {glue:text}`lmspeed-context` tokens, {glue:text}`lmspeed-micro` at a
 # time, for a model of {glue:text}`lmspeed-parameters` parameters: loss, gradients, clipping, AdamW. Everything is on one
-# thread. All ways take their turn in every round, and so does the matrix product; ratios and fractions are of times
-# of one round, because the speed of a machine changes more between rounds than within one. Hugging Face's model is trained
-# as it comes, without compilation, on its own attention and loss.
+# thread. All ways take their turn in every round, and so does the matrix product, repeated for about as long as a step
+# takes; ratios and fractions are of times of one round, because the speed of a machine changes more between rounds than
+# within one. Hugging Face's model is trained as it comes, without compilation, on its own attention and loss.
 
 # %%
 flops = shape.flops_per_token() * batch * context
@@ -292,7 +291,7 @@ decisions_table(decisions)
 # ## Recorded
 #
 # What is above was measured where this book was built. The following {ref}`was recorded <recorded-tables>` at full
-# scale, with nothing else running.
+# scale, with nothing else of ours running on a machine that is shared with others.
 
 # %% tags=["hide-input"]
 folder = results_root() / "43_lm_performance"

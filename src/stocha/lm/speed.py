@@ -30,7 +30,8 @@ Call = Callable[[], Any]
 
 SILU, RELU, STOCHA = "ours, SiLU", "ours, ReLU", "ours, StochA"
 PLAIN, PEER, ROOF = "plain PyTorch, SiLU", "Hugging Face Llama, SiLU", "matrix product"
-ROOF_SIZE, ROOF_CALLS = 1024, 4
+ROOF_SIZE, ROOF_CALLS = 1024, 24
+"""Products that take about as long as a step, so that the machine's moods weigh on both alike."""
 TOLERANCE = 1e-3
 """Largest difference of losses and gradients, as a fraction, of what is timed as the same."""
 
