@@ -224,10 +224,21 @@ with speed.one_thread():
     parts = run.table("parts", speed.time_parts(shape, batch, usual, part_rounds))
 total = parts["forward"].sum() + parts["backward"].sum()
 run.glue("lmspeed-parts", total / found(steps, speed.SILU, "milliseconds"), "{:.2f}")
-parts["share"] = (parts["forward"] + parts["backward"]) / total
-parts.style.format(
-    {"forward": "{:.1f}", "backward": "{:.1f}", "of_roof": "{:.2f}", "share": "{:.0%}"}, na_rep=""
-).hide(axis="index")
+
+
+def parts_table(table):
+    both = table["forward"] + table["backward"]
+    return (
+        table.assign(share=both / both.sum())
+        .style.format(
+            {"forward": "{:.1f}", "backward": "{:.1f}", "of_roof": "{:.2f}", "share": "{:.0%}"},
+            na_rep="",
+        )
+        .hide(axis="index")
+    )
+
+
+parts_table(parts)
 
 # %% [markdown]
 # In milliseconds a step. Together they are {glue:text}`lmspeed-parts` of the whole step measured above, at another time;
@@ -304,10 +315,9 @@ else:
     run.table("recorded", recorded)
     cite("lmspeed-recorded", recorded, model(scales["full"]))
     display(steps_table(recorded))
-    for name in ("parts", "decisions"):
+    for name, tabled in {"parts": parts_table, "decisions": decisions_table}.items():
         if (folder / f"{name}.csv").is_file():
-            table = pd.read_csv(folder / f"{name}.csv")
-            display(decisions_table(table) if name == "decisions" else table.round(2))
+            display(tabled(pd.read_csv(folder / f"{name}.csv")))
 
 # %% mystnb={"figure": {"name": "fig-lmspeed-recorded", "caption": "The same as {numref}`fig-lmspeed`, recorded at full scale on the reference machine."}, "image": {"alt": "Horizontal bars of the fraction of the matrix product's speed, one a way to make a training step, on the reference machine."}} tags=["hide-input"]
 if recorded is not None:

@@ -50,7 +50,7 @@ def test_publishing_links_tables_beside_the_page_and_removes_what_is_gone(finish
 
 
 def test_the_execution_page_says_what_made_the_recorded_tables(finished, tmp_path):
-    versions = {"python": "3.11", "torch": "2.13", "numba": "0.68"}
+    versions = {"python": "3.11", "torch": "2.13"}
     same = {"seconds": 4200.0, "dirty": False, "versions": versions}
     alone = {"notebook": "notebooks/31_x.py", "threads": 2, "cpu": "one", "commit": "a" * 40}
     sweep = {"sweep": "sweeps/y.yml", "finished": 3, "points": 4, "threads": [1, 2]}
@@ -60,12 +60,11 @@ def test_the_execution_page_says_what_made_the_recorded_tables(finished, tmp_pat
         (tmp_path / "results" / name / "provenance.json").write_text(json.dumps(same | record))
     page = execution_page([finished("11_a")], tmp_path / "results")
     rows = [line for line in page.splitlines() if "4,200 s" in line]
-    with_versions = "python 3.11, torch 2.13, numba 0.68"
     assert rows == [
-        f"| `31_x` | `notebooks/31_x.py` | 4,200 s | 2 | one | `{'a' * 10}` | {with_versions} |",
-        "| `y` | `sweeps/y.yml`, 3 of 4 points | 4,200 s | 1, 2 | one, two "
-        f"| `{'b' * 10}`, `{'c' * 10}` | {with_versions} |",
+        f"| `31_x` | 4,200 s | 2 | one | `{'a' * 10}` |",
+        f"| `y`, 3 of 4 points | 4,200 s | 1, 2 | one, two | `{'b' * 10}`, `{'c' * 10}` |",
     ]
+    assert page.count("Versions: python 3.11, torch 2.13.") == 1
 
 
 def test_publishing_the_same_again_touches_nothing(finished, tmp_path):

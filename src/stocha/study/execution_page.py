@@ -21,9 +21,9 @@ _RECORDED = """
 (recorded-tables)=
 ## Recorded tables
 
-What takes too long to run for every book was run once; its tables are in `results/` and the pages
-read them. The time of a sweep is that of its points, summed. *With changes* says that a file
-differed from the commit or was not in it.
+What takes too long to run for every book was run once; its tables are in `results/`, under the name
+of the notebook or the sweep, and the pages read them. The time of a sweep is that of its points,
+summed. *With changes* says that a file differed from the commit or was not in it.
 """
 
 
@@ -46,13 +46,17 @@ def execution_page(runs: Sequence[Run], results: Path) -> str:
             for run, record in records
         ),
     )
-    recorded = sorted(results.glob("*/provenance.json"))
+    recorded = {
+        path.parent.name: read_json(path) for path in sorted(results.glob("*/provenance.json"))
+    }
     lines += [
         _RECORDED,
         *_table(
-            ("results", "made by", "time", "threads", "processor", "commit", "with"),
-            (_recorded_row(path.parent.name, read_json(path)) for path in recorded),
+            ("results", "time", "threads", "processor", "commit"),
+            (_recorded_row(name, record) for name, record in recorded.items()),
         ),
+        "",
+        *sorted({f"Versions: {_versions(record)}." for record in recorded.values()}),
     ]
     for run, record in records:
         lines += ["", f"## {run.stem}", ""]
@@ -61,12 +65,11 @@ def execution_page(runs: Sequence[Run], results: Path) -> str:
             ("parameter", "value"),
             ((f"`{name}`", f"`{value}`") for name, value in parameters.items()),
         )
-        versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
         hashes = ", ".join(f"{name} `{value[:12]}`" for name, value in record["hashes"].items())
         lines += [
             "",
             f"Started {record['started']} on {record['system']}, {record['cores']} cores.",
-            f"Versions: {versions}.",
+            f"Versions: {_versions(record)}.",
             f"SHA-256: {hashes}.",
         ]
     return "\n".join(lines) + "\n"
@@ -74,18 +77,19 @@ def execution_page(runs: Sequence[Run], results: Path) -> str:
 
 def _recorded_row(name: str, record: dict[str, Any]) -> Sequence[str]:
     """What `stocha record` or `stocha sweep collect` wrote, of one run or of a sweep's."""
-    sweep = record.get("sweep")
-    made_by = f"`{sweep}`, {record['finished']} of {record['points']} points" if sweep else ""
-    versions = record["versions"]
+    sweep = "sweep" in record
+    points = f", {record['finished']} of {record['points']} points" if sweep else ""
     return (
-        f"`{name}`",
-        made_by or f"`{record['notebook']}`",
+        f"`{name}`{points}",
         f"{record['seconds']:,.0f} s",
         ", ".join(map(str, record["threads"] if sweep else [record["threads"]])),
         ", ".join(record["processors"] if sweep else [record["cpu"]]),
         _commit(record),
-        ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "numba")),
     )
+
+
+def _versions(record: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in record["versions"].items())
 
 
 def _commit(record: dict[str, Any]) -> str:
