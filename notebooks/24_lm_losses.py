@@ -61,7 +61,7 @@ run.glue("lm-loss-tokens", sweeps[0].points[0]["tokens"], "{:,}")
 
 # %% [markdown]
 # {glue:text}`lm-loss-runs` runs of {glue:text}`lm-loss-tokens` tokens, which took {glue:text}`lm-loss-hours` hours of two cores,
-# evaluation included; the [learning rates](22_lm_rate.ipynb) before them took {glue:text}`lm-loss-rate-hours`.
+# evaluation included; the [learning rates](22_lm_rate.ipynb) took {glue:text}`lm-loss-rate-hours` more.
 
 # %% tags=["hide-input"]
 progress.assign(arm=progress["arm"].map(campaign.label)).set_index("arm")

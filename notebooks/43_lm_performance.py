@@ -17,8 +17,9 @@
 # # Speed of the language model
 #
 # The language models of this study are small: at the width of the *tiny* one PyTorch's own way, a chain of short
-# operations, spends much of a step between the matrix products. This chapter measures how near to the machine's limit a training step comes, against
-# the same model in plain PyTorch and in Hugging Face's *transformers*, and what each decision was worth.
+# operations, spends much of a step between the matrix products. This chapter measures how near to the machine's limit
+# a training step comes, against the same model in plain PyTorch and in Hugging Face's *transformers*, and what each
+# decision was worth.
 #
 # The limit is the speed of a product of two 1024 × 1024 float32 matrices. A step is charged with the products that
 # the model needs, 6 FLOPs for each weight and token; the scores of attention, recomputation and everything else
