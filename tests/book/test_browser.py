@@ -69,12 +69,11 @@ def tab(browser, site: str, theme: str = "light", viewport: dict[str, int] = WID
     )
     page = context.new_page()
     problems: list[str] = []
-    downloads: set[str] = set()
 
     def failed(request) -> None:
-        # a request that becomes a download ends as "aborted" for the page
-        if request.url not in downloads:
-            problems.append(f"failed: {request.url}")
+        # aborted by the page itself: it was left meanwhile, or the request became a download
+        if request.failure != "net::ERR_ABORTED":
+            problems.append(f"failed: {request.failure} {request.url}")
 
     def logged(message) -> None:
         # some Chromium ask for an icon at the server's root that no page names
@@ -83,7 +82,6 @@ def tab(browser, site: str, theme: str = "light", viewport: dict[str, int] = WID
 
     page.on("console", logged)
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-    page.on("download", lambda download: downloads.add(download.url))
     page.on("requestfailed", failed)
     page.on("response", lambda r: r.status >= 400 and problems.append(f"{r.status}: {r.url}"))
     page.on(
