@@ -133,8 +133,8 @@ run.glue("lmspeed-peer", peer_note)
 # A step is {glue:text}`lmspeed-batch` sequences of {glue:text}`lmspeed-context` tokens, {glue:text}`lmspeed-micro` at a
 # time, for a model of {glue:text}`lmspeed-parameters` parameters: loss, gradients, clipping, AdamW. Everything is on one
 # thread. All ways take their turn in every round, and so does the matrix product, repeated for about as long as a step
-# takes; ratios and fractions are of times of one round, because the speed of a machine changes more between rounds than
-# within one. Hugging Face's model is trained as it comes, without compilation, on its own attention and loss.
+# takes; ratios and fractions are of times of one round, because the speed of a machine changes from round to
+# round. Hugging Face's model is trained as it comes, without compilation, on its own attention and loss.
 
 # %%
 flops = shape.flops_per_token() * batch * context

@@ -60,6 +60,22 @@ def test_an_empty_record_has_the_columns_that_identify_a_run(tmp_path):
     assert list(rows.columns) == ["run_id", "arm", "seed"]
 
 
+def test_hours_are_those_of_the_provenance_of_what_is_recorded(tmp_path):
+    for sweep, seconds in zip(campaign.SWEEPS, (5400.0, 1800.0), strict=True):
+        (tmp_path / sweep).mkdir()
+        (tmp_path / sweep / "provenance.json").write_text(f'{{"seconds": {seconds}}}')
+    assert campaign.hours([*campaign.SWEEPS, "none"], campaign.Tables(tmp_path)) == 2.0
+
+
+def test_the_protocol_states_the_size_of_the_campaign():
+    text = (project_root() / "book" / "lm_protocol.md").read_text()
+    (full,) = {(p["tokens"], p["batch"], p["context"], p["lr"]) for p in SWEEPS[0].points}
+    tokens, batch, context, rate = full
+    assert f"| {tokens:,} ({tokens // (batch * context):,} steps), " in text
+    assert f"peak [{rate:g}]" in text
+    assert f"| {batch * context:,} tokens |" in text
+
+
 def test_runs_on_two_corpora_are_not_compared(tmp_path):
     for number, sweep in enumerate(campaign.SWEEPS):
         (tmp_path / sweep).mkdir()

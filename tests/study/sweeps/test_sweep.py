@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stocha.study.paths import project_root
 from stocha.study.sweeps.specification import read_sweep
 from stocha.study.sweeps.state import read_state
 
@@ -108,6 +109,15 @@ def test_a_table_is_not_replaced_by_one_of_fewer_points(stocha, sweep, tmp_path)
     assert output.read_bytes() == before
     output.unlink()
     assert stocha("sweep", "collect", path, "--output", output).returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["plan", "status"])
+def test_what_is_recorded_is_said_where_no_run_is_left(stocha, verb):
+    said = stocha("sweep", verb, project_root() / "sweeps" / "lm_lr.yml")
+    assert said.returncode == 0, said.stderr
+    table = project_root() / "results" / "lm_lr" / "points.csv"
+    assert "0 done, 0 running, 0 failed, 20 waiting" in said.stdout
+    assert f"recorded: 20 of 20 points, {table}" in said.stdout.splitlines()
 
 
 def test_a_point_run_by_hand_counts(stocha, sweep, tmp_path):

@@ -110,7 +110,8 @@ def table_path(sweep: Sweep) -> Path:
 def recorded_points(sweep: Sweep, table: Path) -> int:
     """How many points of the sweep the table holds that was collected there before."""
     about = read_json(table.with_name("provenance.json")) or {}
-    same = about.get("sweep") == sweep.path.as_posix() and table.is_file()
+    # by name: the path is as the command line gave it
+    same = Path(about.get("sweep", "")).name == sweep.path.name and table.is_file()
     return int(about["finished"]) if same else 0
 
 
