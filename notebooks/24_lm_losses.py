@@ -151,7 +151,7 @@ above.set_index("arm").rename(columns={"mean": "loss − SiLU's / nats"})
 # through training the loss of some runs leaves the others'. The margin of the [next-line probe](26_lm_probes.ipynb) goes
 # with it.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-seeds", "caption": "Left: training loss of the arms without a switch, one line a run, one colour a seed. Right: validation loss of every run against its margin on the next-line probe, colours the same."}, "image": {"alt": "Two panels. Left, training loss against tokens, where some runs leave the others behind half way. Right, validation loss against the next-line margin: runs with a large margin have a lower loss."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-seeds", "caption": "Left: training loss of the arms without a switch, one line a run, one colour a seed. Right: validation loss of every run against its margin on the next-line probe, colours the same, one shape a seed."}, "image": {"alt": "Two panels. Left, training loss against tokens, where some runs leave the others behind half way. Right, validation loss against the next-line margin: runs with a large margin have a lower loss."}}
 curves, asked = campaign.recorded_or_empty("curve"), campaign.recorded_or_empty("probes")
 figure, panels = plt.subplots(1, 2)
 seeds = sorted(points["seed"].unique()) if have else []
@@ -169,8 +169,8 @@ if have:
         later = rows[rows["tokens"] > rows["tokens"].max() / 4]
         panels[0].plot(later["tokens"] / 1e6, later["loss"], color=shades[seed], linewidth=0.8)
     for seed, rows in margins.groupby("seed"):
-        colour = {"color": shades[seed], "label": f"seed {seed}"}
-        panels[1].plot(rows["margin"], rows["loss"], "o", ms=4, **colour)
+        look = {"color": shades[seed], "marker": "osD^v"[seed % 5], "label": f"seed {seed}"}
+        panels[1].plot(rows["margin"], rows["loss"], linestyle="", ms=4, **look)
     panels[0].set(xlabel="tokens / millions", ylabel="training loss / nats")
     panels[1].set(xlabel="next-line margin / nats", ylabel="validation loss / nats")
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
