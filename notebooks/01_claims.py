@@ -31,9 +31,9 @@ scales = {"smoke": {}, "book": {}, "full": {}}
 # %% tags=["remove-cell"]
 from IPython.display import Markdown, display
 
-from stocha.study.claims.all import CLAIMS
-from stocha.study.claims.ledger import Verdict, ledger
-from stocha.study.claims.page import claim_sections, summary
+from stocha.claims.all import CLAIMS
+from stocha.claims.ledger import Verdict, ledger
+from stocha.claims.page import claim_sections, summary
 from stocha.study.session import open_run
 
 run = open_run("01_claims", globals())

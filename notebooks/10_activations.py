@@ -41,7 +41,7 @@ import pandas as pd
 import torch
 
 from stocha import activations, figures
-from stocha.randomness import generator
+from stocha.base.streams import generator
 from stocha.study.session import open_run
 
 run = open_run("10_activations", globals())

@@ -37,7 +37,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from stocha import figures
-from stocha.study.paths import results_root
+from stocha.base.paths import results_root
 from stocha.study.session import open_run
 
 run = open_run("16_probability", globals())

@@ -33,8 +33,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from stocha import figures
-from stocha.study.claims.campaign import by_seed, incomplete, over_seeds
-from stocha.study.paths import project_root, results_root
+from stocha.base.paths import project_root, results_root
+from stocha.claims.campaign import by_seed, incomplete, over_seeds
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 

@@ -33,11 +33,11 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from stocha import figures
+from stocha.base.paths import project_root
+from stocha.claims import campaign
+from stocha.claims.lm_paper import recovery
 from stocha.lm import schedule as rates
 from stocha.lm.config import TrainConfig
-from stocha.study.claims import campaign
-from stocha.study.claims.lm_paper import recovery
-from stocha.study.paths import project_root
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 from stocha.switching import switch_step
@@ -47,7 +47,7 @@ figures.style()
 pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = campaign.recorded_or_empty("points")
-progress = campaign.progress(sweeps, points)
+progress = campaign.progress([p for s in sweeps for p in s.points], points)
 switching = progress[progress["arm"].str.contains(r"\+")]
 done, wanted = switching["recorded"].sum(), switching[["recorded", "missing"]].sum().sum()
 if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):

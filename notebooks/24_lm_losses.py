@@ -33,9 +33,9 @@ import seaborn as sns
 from IPython.display import Markdown, display
 
 from stocha import figures
-from stocha.study.claims import campaign
-from stocha.study.claims.intervals import Verdict
-from stocha.study.paths import project_root
+from stocha.base.paths import project_root
+from stocha.claims import campaign
+from stocha.claims.intervals import Verdict
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 
@@ -44,7 +44,7 @@ figures.style()
 pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = run.table("points", campaign.recorded_or_empty("points"))
-progress = run.table("progress", campaign.progress(sweeps, points))
+progress = run.table("progress", campaign.progress([p for s in sweeps for p in s.points], points))
 done, wanted = progress["recorded"].sum(), progress[["recorded", "missing"]].sum().sum()
 if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):
     display(Markdown(missing))

@@ -43,9 +43,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from stocha import figures
-from stocha.study.claims import campaign
-from stocha.study.claims.lm_paper import probe_margins
-from stocha.study.paths import project_root
+from stocha.base.paths import project_root
+from stocha.claims import campaign
+from stocha.claims.lm_paper import probe_margins
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 
@@ -54,7 +54,7 @@ figures.style()
 pd.options.display.max_colwidth = None
 sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 points = campaign.recorded_or_empty("points")
-progress = campaign.progress(sweeps, points)
+progress = campaign.progress([p for s in sweeps for p in s.points], points)
 done, wanted = progress["recorded"].sum(), progress[["recorded", "missing"]].sum().sum()
 names = {arm: campaign.label(arm) for arm in progress["arm"]}
 if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):

@@ -61,8 +61,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from stocha import figures
+from stocha.base.paths import results_root
 from stocha.sparse import benchmark, matvec
-from stocha.study.paths import results_root
 from stocha.study.session import open_run
 
 run = open_run("31_sparse_matvec", globals())

@@ -84,9 +84,9 @@ from torch import nn
 from torch.nn import functional
 
 from stocha import figures
+from stocha.base.paths import results_root
 from stocha.sparse import SparseFFN, benchmark, traffic
 from stocha.sparse.workload import make_inputs
-from stocha.study.paths import results_root
 from stocha.study.session import open_run
 
 run = open_run("32_sparse_ffn", globals())

@@ -74,10 +74,10 @@ import pandas as pd
 from IPython.display import display
 
 from stocha import figures
+from stocha.base.paths import results_root
 from stocha.sparse import SparseFFN, benchmark, screening, traffic
 from stocha.sparse.peers import PEERS
 from stocha.sparse.workload import make_inputs, make_layer
-from stocha.study.paths import results_root
 from stocha.study.session import open_run
 
 run = open_run("33_certified_screening", globals())

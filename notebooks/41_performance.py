@@ -47,9 +47,8 @@ import torch
 from IPython.display import display
 
 from stocha import figures
-from stocha.study.paths import results_root
+from stocha.base.paths import results_root
 from stocha.study.session import open_run
-from stocha.toy.adam import FlatAdam
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import make_data
 from stocha.toy.ensemble import (
@@ -62,10 +61,11 @@ from stocha.toy.ensemble import (
     train,
     validate,
 )
+from stocha.toy.fast.adam import FlatAdam
+from stocha.toy.fast.step import Step
 from stocha.toy.pool import training_pool
 from stocha.toy.records import History, gate_statistics
 from stocha.toy.speed import ACTIVATIONS, time_ensemble, time_reference
-from stocha.toy.step import Step
 
 run = open_run("41_performance", globals())
 figures.style()
@@ -345,7 +345,7 @@ gains.round({"first / µs": 0, "kept / µs": 0, "ratio": 1})
 #
 # - *Only the activations in kernels*, autograd for the rest. A gate is some thirty operations of autograd, each on a
 #   few thousand numbers, and became one kernel each way; but what autograd itself costs a layer remained. So the
-#   whole step was written out (`stocha.toy.step`); a property test holds it against autograd in float64.
+#   whole step was written out (`stocha.toy.fast.step`); a property test holds it against autograd in float64.
 # - *More threads.* Operations of a few thousand numbers are not worth sharing out; the cores are better used by
 #   one process for each activation.
 # - *`torch.compile`* was not used: it needs a C++ compiler where the book is built, and compiles for longer than

@@ -84,10 +84,10 @@ import pandas as pd
 from IPython.display import display
 
 from stocha import figures
+from stocha.base.paths import results_root
 from stocha.lm import speed
 from stocha.lm.config import ModelConfig
 from stocha.lm.training import keep_heap
-from stocha.study.paths import results_root
 from stocha.study.session import open_run
 
 run = open_run("43_lm_performance", globals())

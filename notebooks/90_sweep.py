@@ -35,7 +35,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from stocha import figures
-from stocha.study.paths import results_root
+from stocha.base.paths import results_root
 from stocha.study.runs import Run
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stocha import activations as A
-from stocha.randomness import generator
+from stocha.base.streams import generator
 
 INF, NAN = math.inf, math.nan
 SEEDS = st.integers(0, 2**20)

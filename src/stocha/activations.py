@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stocha.randomness import Generators, bernoulli, generator, uniform
+from stocha.base.streams import Generators, bernoulli, generator, uniform
 
 POSITIVE = ("identity", "silu", "mixed")
 GRANULARITY = ("element", "token", "layer")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from stocha.study.errors import UserError
+from stocha.base.errors import UserError
 
 # Typer carries its own copy of click and exports this class's heirs only.
 _UsageError: Any = typer.BadParameter.__base__

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stocha.base.paths import results_root
 from stocha.lm import tokenizer as bpe
 from stocha.lm.batches import Batches
 from stocha.lm.corpus import (
@@ -20,7 +21,6 @@ from stocha.lm.corpus import (
     manifest,
 )
 from stocha.lm.tokens import Tokens, tokenise
-from stocha.study.paths import results_root
 
 SMALL = PythonPackages(
     ("numpy", "seaborn"), max_bytes=700_000, max_held_out=150_000, validation=0.1

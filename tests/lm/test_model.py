@@ -6,6 +6,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stocha.activations import StochA, make
+from stocha.base.streams import generator
 from stocha.lm.config import ModelConfig
 from stocha.lm.convert import (
     from_llama,
@@ -16,7 +17,6 @@ from stocha.lm.convert import (
     to_llama,
 )
 from stocha.lm.model import Decoder, KVCache
-from stocha.randomness import generator
 
 HEADS = [(4, 4), (4, 2), (4, 1), (2, 1), (6, 3)]
 

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from stocha.lm import fused, speed
+from stocha.lm import speed
 from stocha.lm.config import ModelConfig
+from stocha.lm.fast import operations as fused
 
 SHAPE = ModelConfig(vocabulary=33, width=16, layers=1, heads=2, kv_heads=1, ffn=24, context=12)
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocha import switching
+from stocha.base.streams import bernoulli
 from stocha.lm import checkpoint
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.schedule import multiplier, share_after
 from stocha.lm.tokens import Tokens
 from stocha.lm.training import Arm, Diverged, Run, noise
-from stocha.randomness import bernoulli
 
 MODEL = ModelConfig(vocabulary=280, width=16, layers=2, heads=2, kv_heads=1, ffn=24, context=16)
 TRAIN = TrainConfig(tokens=4 * 16 * 12, batch=4, micro_batch=2, lr=0.01, warmup=2)

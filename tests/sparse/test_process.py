@@ -62,7 +62,7 @@ def test_an_unwritable_cache_directory_still_works(tmp_path):
 def test_cache_entries_depend_on_the_whole_package():
     result = python(
         """
-        from stocha.jit import digest
+        from stocha.base.jit import digest
         from stocha.sparse import flags, kernels
         print(digest(tuple(flags.SOURCES)) in kernels.dots._cache._cache_file._source_stamp)
         """

@@ -12,8 +12,8 @@ import pandas as pd
 import psutil
 import pytest
 
+from stocha.base.paths import project_root
 from stocha.study.notebooks import read_notebook
-from stocha.study.paths import project_root
 from stocha.study.runs import Run
 
 pytestmark = pytest.mark.notebooks

@@ -1,9 +1,9 @@
 import pytest
 
+from stocha.base.errors import UserError
+from stocha.base.paths import project_root
 from stocha.study.book import chapters
-from stocha.study.errors import UserError
 from stocha.study.notebooks import all_notebooks, read_notebook
-from stocha.study.paths import project_root
 
 
 def test_the_projects_notebooks_all_declare_scale_first():

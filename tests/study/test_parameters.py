@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocha.study.errors import UserError
+from stocha.base.errors import UserError
 from stocha.study.parameters import read_declaration
 
 CELL = """\

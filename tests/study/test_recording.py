@@ -2,9 +2,9 @@ import shutil
 
 import pytest
 
-from stocha.study.errors import UserError
+from stocha.base.errors import UserError
+from stocha.base.paths import project_root
 from stocha.study.notebooks import read_notebook
-from stocha.study.paths import project_root
 from stocha.study.recording import findings, readme_text, record_runs
 from stocha.study.runs import Run
 

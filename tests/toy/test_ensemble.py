@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stocha.activations import names
-from stocha.randomness import generator
+from stocha.base.streams import generator
 from stocha.switching import alternate, anneal, swi_ft
 from stocha.toy import ensemble, reference
 from stocha.toy.config import ToyConfig

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stocha.randomness import generator
+from stocha.base.streams import generator
 
 
 @dataclass

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stocha.activations import Activation, StochA, make
+from stocha.base.streams import Generators, generator
 from stocha.lm.model import Decoder, LayerNoise
-from stocha.randomness import Generators, generator
 
 QUANTILES = (0.05, 0.5, 0.95)
 ROWS = 8

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from stocha.activations import Activation
+from stocha.base.streams import generator
 from stocha.lm.evaluation import using
 from stocha.lm.model import Decoder, KVCache, LayerNoise
-from stocha.randomness import generator
 
 
 def generate(

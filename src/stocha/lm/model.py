@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stocha.activations import Activation, Deterministic, StochA, make, relu, silu
-from stocha.lm import fused
+from stocha.base.streams import Generators, bernoulli, generator
 from stocha.lm.config import ModelConfig
-from stocha.randomness import Generators, bernoulli, generator
+from stocha.lm.fast import operations as fused
 
 _FUSED: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "silu": silu}
 
@@ -174,7 +174,7 @@ class Decoder(nn.Module):
 
     Parameters: `config`; `activation`, its name or a module that every layer shares; `seed` of the
     initialisation: every matrix from N(0, 0.02²), those that write to the residual stream (`out`,
-    `down`) divided by √(2·layers), norms 1. `fast` chooses `stocha.lm.fused` for CPU training over
+    `down`) divided by √(2·layers), norms 1. `fast` chooses `stocha.lm.fast` for CPU training over
     plain PyTorch; results agree to rounding. SOURCES, part 2; chapter *Protocol*.
     """
 

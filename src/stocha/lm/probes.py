@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from stocha.activations import Activation
+from stocha.base.streams import stream_seed
 from stocha.lm.evaluation import fixed_noise, using
 from stocha.lm.model import Decoder
-from stocha.randomness import stream_seed
 
 ROWS = 32
 """Sequences scored at a time."""

@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stocha.activations import StochA
-from stocha.lm import fused, kernels
+from stocha.base.streams import bernoulli, generator
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.convert import to_llama
+from stocha.lm.fast import kernels
+from stocha.lm.fast import operations as fused
 from stocha.lm.model import Decoder, rotate
 from stocha.lm.training import noise
-from stocha.randomness import bernoulli, generator
 
 Call = Callable[[], Any]
 

@@ -12,13 +12,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stocha.activations import Activation, make
+from stocha.base.streams import generator
 from stocha.lm import checkpoint
 from stocha.lm.batches import Batches
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.model import Decoder, LayerNoise
 from stocha.lm.schedule import multiplier
 from stocha.lm.tokens import Tokens
-from stocha.randomness import generator
 from stocha.switching import Phase, Schedule
 
 NUMERICS = 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
-from stocha.jit import jit
+from stocha.base.jit import jit
 
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from stocha.base.errors import UserError
+from stocha.base.files import digest, locked, write_bytes, write_text
+from stocha.base.machine import cores
+from stocha.base.paths import project_root, results_root, runs_root
 from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
-from stocha.study.errors import UserError
 from stocha.study.execution_page import execution_page
-from stocha.study.files import digest, locked, write_bytes, write_text
 from stocha.study.notebooks import Notebook, all_notebooks
-from stocha.study.paths import project_root, results_root, runs_root
-from stocha.study.provenance import cores
 from stocha.study.runs import Run
 
 _TABLE_LINK = re.compile(r"\]\(tables/")

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stocha.study import provenance
-from stocha.study.errors import UserError
+from stocha.base import machine
+from stocha.base.errors import UserError
+from stocha.base.paths import runs_root
 from stocha.study.execution import Outcome, Request, require_kernel
 from stocha.study.notebooks import Notebook, all_notebooks, read_notebook
 from stocha.study.parameters import Parameter, Value
-from stocha.study.paths import runs_root
 from stocha.study.pool import execute_all
 from stocha.study.progress import Progress
 
@@ -44,7 +44,7 @@ def make_requests(
     points: Iterable[tuple[Notebook, Mapping[str, Value]]], threads: int, fresh: bool = False
 ) -> list[Request]:
     """A request for each notebook and the parameters given for it, resolved and checked."""
-    commit = provenance.commit()
+    commit = machine.commit()
     return [
         Request(notebook, notebook.declaration.resolve(given), threads, commit, fresh)
         for notebook, given in points
@@ -91,7 +91,7 @@ def parse_assignments(notebook: Notebook, assignments: Iterable[str]) -> dict[st
 
 def threads_per_job(jobs: int, threads: int | None) -> int:
     """Numeric threads for each of `jobs` processes: as asked, else an equal share of the cores."""
-    available = provenance.cores()
+    available = machine.cores()
     if not 1 <= jobs <= available:
         raise UserError(f"--jobs {jobs}: must be from 1 to {available}, the cores of this machine")
     if threads is None:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stocha.study import provenance
-from stocha.study.errors import UserError
-from stocha.study.files import locked, try_lock, write_json, write_text
+from stocha.base import machine
+from stocha.base.errors import UserError
+from stocha.base.files import locked, try_lock, write_json, write_text
+from stocha.base.paths import project_root
 from stocha.study.handoff import PROGRESS, RUN_FOLDER, badge_text, reduced_at
 from stocha.study.notebooks import Notebook
 from stocha.study.parameters import Value
-from stocha.study.paths import project_root
 from stocha.study.runs import Run
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _socket_kernels() -> type:
 
 def _set_environment(folder: Path, threads: int) -> None:
     os.environ[RUN_FOLDER] = str(folder)
-    os.environ |= dict.fromkeys(provenance.THREAD_VARIABLES, str(threads))
+    os.environ |= dict.fromkeys(machine.THREAD_VARIABLES, str(threads))
     # An `Agg` inherited from a server or a test would turn every figure into nothing, silently.
     os.environ.pop("MPLBACKEND", None)
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
@@ -248,8 +248,8 @@ def _describe(folder: Path, request: Request, began: datetime.datetime, seconds:
             "started": began.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
             "threads": request.threads,
-            **provenance.machine(),
-            "versions": provenance.versions(),
+            **machine.machine(),
+            "versions": machine.versions(),
         },
     )
 

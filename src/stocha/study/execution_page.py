@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stocha.study.files import read_json
+from stocha.base.files import read_json
 from stocha.study.runs import Run
 
 _HEAD = """# How these pages were executed

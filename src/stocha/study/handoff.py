@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stocha.study.files import read_json
+from stocha.base.files import read_json
 
 RUN_FOLDER = "STOCHA_RUN_FOLDER"
 """Environment variable: the folder that a notebook under the runner writes to."""

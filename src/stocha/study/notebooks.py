@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stocha.study.errors import UserError
-from stocha.study.files import digest
+from stocha.base.errors import UserError
+from stocha.base.files import digest
+from stocha.base.paths import project_root
 from stocha.study.parameters import Declaration, Value, read_declaration
-from stocha.study.paths import project_root
 from stocha.study.percent import Cell, read_cells, read_header
 
 if TYPE_CHECKING:

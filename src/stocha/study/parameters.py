@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stocha.study.errors import UserError
+from stocha.base.errors import UserError
 
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar] | None

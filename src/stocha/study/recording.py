@@ -4,12 +4,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from stocha.study.claims.all import CLAIMS
-from stocha.study.claims.ledger import Verdict, ledger
-from stocha.study.errors import UserError
-from stocha.study.files import replace_folder, write_text
+from stocha.base.errors import UserError
+from stocha.base.files import replace_folder, write_text
+from stocha.base.paths import project_root, results_root
+from stocha.claims.all import CLAIMS
+from stocha.claims.ledger import Verdict, ledger
 from stocha.study.notebooks import read_notebook
-from stocha.study.paths import project_root, results_root
 from stocha.study.runs import Run
 
 _BEGIN, _END = "<!-- findings: written by `stocha readme` -->", "<!-- end of findings -->"

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stocha.study.files import digest, read_json, replace_folder, try_lock, write_json
-from stocha.study.paths import runs_root
+from stocha.base.files import digest, read_json, replace_folder, try_lock, write_json
+from stocha.base.paths import runs_root
 
 DONE = "DONE"
 

@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown, display
 
-from stocha.study.files import write_json, write_text
+from stocha.base.files import write_json, write_text
+from stocha.base.paths import runs_root
 from stocha.study.handoff import PROGRESS, RUN_FOLDER, badge_text, reduced_at
-from stocha.study.paths import runs_root
 
 _GLUE = "application/papermill.record/"
 _PROGRESS_EVERY = 0.2

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from stocha.activations import Activation, StochA, make
-from stocha.randomness import Generators
+from stocha.base.streams import Generators
 from stocha.switching import Phase, Schedule, constant
 from stocha.toy.config import ToyConfig
 

@@ -1,7 +1,7 @@
 """All runs of one activation trained at once, as stacked matrices.
 
 Nearly all of a training step of a width-4 network is the cost of calling small operations. The
-ensemble calls each operation once for all runs, and where `stocha.toy.step` has kernels for it, a
+ensemble calls each operation once for all runs, and where `stocha.toy.fast` has kernels for it, a
 step is some twenty calls. The runs share nothing but the call: every run has
 its own initialisation, batch order and activation noise, and Adam is elementwise. What each choice
 below is worth in time is measured in chapter 41_performance.
@@ -18,15 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stocha.activations import Activation, make
-from stocha.randomness import generator, stream_seed
+from stocha.base.streams import generator, stream_seed
 from stocha.switching import Phase
 from stocha.toy.activated import ActivatedLayers
-from stocha.toy.adam import FlatAdam
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
+from stocha.toy.fast.adam import FlatAdam
+from stocha.toy.fast.step import Step, has_kernel
 from stocha.toy.pool import training_pool
 from stocha.toy.records import History
-from stocha.toy.step import Step, has_kernel
 
 Noise = Callable[[int], Sequence[torch.Generator]]
 """For a layer (0 = first), one generator per run."""

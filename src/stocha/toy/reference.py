@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from stocha.randomness import generator
+from stocha.base.streams import generator
 from stocha.switching import Phase
 from stocha.toy.activated import ActivatedLayers
 from stocha.toy.config import ToyConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stocha.study.paths import project_root
+from stocha.base.paths import project_root
 from stocha.study.sweeps.specification import read_sweep
 from stocha.study.sweeps.state import read_state
 

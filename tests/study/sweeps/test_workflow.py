@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stocha.base.errors import UserError
 from stocha.study.commands import parse_assignments
-from stocha.study.errors import UserError
 from stocha.study.notebooks import read_notebook
 from stocha.study.runs import Run
 from stocha.study.sweeps.workflow import command, read_workflow

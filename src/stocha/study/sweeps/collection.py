@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stocha.study import provenance
-from stocha.study.errors import UserError
-from stocha.study.files import digest, read_json, write_json, write_text
-from stocha.study.paths import results_root
+from stocha.base import machine
+from stocha.base.errors import UserError
+from stocha.base.files import digest, read_json, write_json, write_text
+from stocha.base.paths import results_root
 from stocha.study.runs import Run
 from stocha.study.sweeps.specification import Point, Sweep
 from stocha.study.sweeps.state import State
@@ -142,7 +142,7 @@ def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
             "hashes": sweep.notebook.hashes,
             "processors": sorted({record["cpu"] for record in records}),
             "threads": sorted({record["threads"] for record in records}),
-            "versions": provenance.versions(),
+            "versions": machine.versions(),
         },
     )
     return path

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from stocha.study.errors import UserError
+from stocha.base.errors import UserError
 
 Key = tuple[str | int, ...]
 

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stocha.study.errors import UserError
+from stocha.base.errors import UserError
+from stocha.base.paths import project_root
 from stocha.study.notebooks import Notebook, read_notebook
 from stocha.study.parameters import Value
-from stocha.study.paths import project_root
 from stocha.study.runs import Run
 from stocha.study.sweeps.located import Key, Located, read_located
 

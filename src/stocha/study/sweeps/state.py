@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from stocha.study.files import try_lock
+from stocha.base.files import try_lock
 from stocha.study.runs import Run
 from stocha.study.sweeps.specification import Point, Sweep
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stocha.study.errors import UserError
+from stocha.base.errors import UserError
+from stocha.base.paths import runs_root
 from stocha.study.notebooks import Notebook
 from stocha.study.parameters import Value
-from stocha.study.paths import runs_root
 from stocha.study.runs import DONE
 from stocha.study.sweeps.specification import Point, read_sweep
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stocha.study.claims import toy
-from stocha.study.claims.all import CLAIMS
-from stocha.study.claims.ledger import Tables, Verdict, assess, ledger
+from stocha.claims import toy
+from stocha.claims.all import CLAIMS
+from stocha.claims.ledger import Tables, Verdict, assess, ledger
 
 RUNS, EPOCHS = range(10), range(101)
 ACTIVATIONS = ("relu", "silu", "stocha", "learnable_stoch", "gumbel_stoch")

@@ -13,7 +13,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numpy.typing import NDArray
 
-from stocha.elementwise import (
+from stocha.base.elementwise import (
     EXACT,
     ONE,
     SUMS,

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from stocha.study.claims.ledger import Tables, Verdict
-from stocha.study.claims.paper import SPARSE_FFN, l7_speed_at_90_percent
+from stocha.claims.ledger import Tables, Verdict
+from stocha.claims.paper import SPARSE_FFN, l7_speed_at_90_percent
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from stocha import activations
 from stocha.activations import make
-from stocha.randomness import generator, uniform
+from stocha.base.streams import generator, uniform
 from stocha.switching import Phase, anneal
 from stocha.toy import ensemble
-from stocha.toy.adam import FlatAdam
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
-from stocha.toy.step import Layer, has_kernel
+from stocha.toy.fast.adam import FlatAdam
+from stocha.toy.fast.step import Layer, has_kernel
 
 CASES = {
     "relu": ToyConfig("relu"),

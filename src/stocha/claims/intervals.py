@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from stocha.study.claims.ledger import Verdict
+from stocha.claims.ledger import Verdict
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from stocha import activations
 from stocha.activations import Activation, Gate, GumbelStochA, LearnableMixture, StochA
-from stocha.randomness import Generators, bernoulli, uniform
-from stocha.toy import kernels
+from stocha.base.streams import Generators, bernoulli, uniform
+from stocha.toy.fast import kernels
 
 Floats = NDArray[np.float32]
 Noise = Callable[[int], Sequence[torch.Generator]]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stocha.study.claims.campaign import SWEEPS
-from stocha.study.claims.ledger import Assessment, Tables, Verdict, assess
-from stocha.study.claims.open_questions import GRADUAL, q1_gradual_against_flip
-from stocha.study.claims.paper import CLAIMS
+from stocha.claims.campaign import SWEEPS
+from stocha.claims.ledger import Assessment, Tables, Verdict, assess
+from stocha.claims.open_questions import GRADUAL, q1_gradual_against_flip
+from stocha.claims.paper import CLAIMS
 
 CAMPAIGN, MORE = SWEEPS
 BY_ID = {claim.id: claim for claim in CLAIMS}

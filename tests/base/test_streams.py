@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocha.randomness import bernoulli, generator, stream_seed, uniform
+from stocha.base.streams import bernoulli, generator, stream_seed, uniform
 
 NAME = st.one_of(st.integers(-(2**40), 2**40), st.text(max_size=8))
 

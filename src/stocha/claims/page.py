@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping
 
 import pandas as pd
 
-from stocha.study.claims.ledger import Verdict
+from stocha.claims.ledger import Verdict
 
 
 def summary(table: pd.DataFrame) -> str:

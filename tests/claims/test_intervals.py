@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from stocha.study.claims.intervals import Estimate, both, estimate
-from stocha.study.claims.ledger import Verdict
+from stocha.claims.intervals import Estimate, both, estimate
+from stocha.claims.ledger import Verdict
 
 numbers = st.floats(-1e3, 1e3)
 

@@ -5,9 +5,9 @@ import re
 import pandas as pd
 import pytest
 
-from stocha.study.claims import campaign
-from stocha.study.errors import UserError
-from stocha.study.paths import project_root
+from stocha.base.errors import UserError
+from stocha.base.paths import project_root
+from stocha.claims import campaign
 from stocha.study.sweeps.specification import read_sweep
 
 SWEEPS = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
@@ -42,13 +42,17 @@ def test_an_arms_name_in_words(arm, name):
 
 def test_progress_counts_what_is_missing_of_both_sweeps():
     nothing = pd.DataFrame(columns=["run_id", "arm", "seed"])
-    table = campaign.progress(SWEEPS, nothing).set_index("arm")
+    table = campaign.progress(
+        [point for sweep in SWEEPS for point in sweep.points], nothing
+    ).set_index("arm")
     assert len(table) == 21
     assert table["recorded"].sum() == 0
     assert table.loc["silu", "missing seeds"] == "0, 1, 2, 3, 4"
     assert table.loc["gelu", "missing"] == 3
     some = pd.DataFrame({"arm": ["silu", "silu", "gelu", "other"], "seed": [0, 3, 1, 0]})
-    table = campaign.progress(SWEEPS, some).set_index("arm")
+    table = campaign.progress(
+        [point for sweep in SWEEPS for point in sweep.points], some
+    ).set_index("arm")
     assert table.loc["silu", ["recorded", "missing seeds"]].tolist() == [2, "1, 2, 4"]
     assert table.loc["gelu", "missing seeds"] == "0, 2"
     assert table["recorded"].sum() == 3

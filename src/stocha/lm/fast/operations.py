@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stocha.lm import kernels
+from stocha.lm.fast import kernels
 
 ROWS = 64
 """Query rows that attend together: keys beyond the block's end are never multiplied."""

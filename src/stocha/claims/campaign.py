@@ -12,11 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from stocha.study.claims.intervals import Estimate, estimate
-from stocha.study.claims.ledger import Tables, Verdict
-from stocha.study.errors import UserError
-from stocha.study.files import read_json
-from stocha.study.sweeps.specification import Sweep
+from stocha.base.errors import UserError
+from stocha.base.files import read_json
+from stocha.claims.intervals import Estimate, estimate
+from stocha.claims.ledger import Tables, Verdict
 
 SWEEPS = ("lm_campaign", "lm_campaign_more")
 LEAST_SEEDS = 3
@@ -110,14 +109,11 @@ def arm_of(point: Mapping[str, Any]) -> str:
     return f"{before}+{ending}({point['alpha']:g})"
 
 
-def progress(sweeps: Iterable[Sweep], points: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm, in the sweeps' order: its name, the seeds recorded and those missing."""
+def progress(planned: Iterable[Mapping[str, Any]], points: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm, in the order planned: its name, the seeds recorded and those missing."""
     wanted: dict[str, set[int]] = {}
-    for sweep in sweeps:
-        for point in sweep.points:
-            seed = point["seed"]
-            assert isinstance(seed, int)
-            wanted.setdefault(arm_of(point), set()).add(seed)
+    for point in planned:
+        wanted.setdefault(arm_of(point), set()).add(int(point["seed"]))
     done = set(_runs(points))
     return pd.DataFrame(
         {

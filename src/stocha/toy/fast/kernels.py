@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stocha.elementwise import (
+from stocha.base.elementwise import (
     EXACT,
     ONE,
     SUMS,

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stocha.study.claims.intervals import Estimate, both, estimate
-from stocha.study.claims.ledger import Assessment, Claim, Tables, Verdict
+from stocha.claims.intervals import Estimate, both, estimate
+from stocha.claims.ledger import Assessment, Claim, Tables, Verdict
 
 CLASSIFICATION = "11_toy_classification"
 GATES = "12_gates"

@@ -13,7 +13,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from stocha.jit import jit
+from stocha.base.jit import jit
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stocha.study.paths import results_root
+from stocha.base.paths import results_root
 
 
 class Verdict(enum.StrEnum):

@@ -1,9 +1,9 @@
 """Q1–Q6: the questions that the two posts leave open."""
 
-from stocha.study.claims.campaign import by_seed, paired, recorded
-from stocha.study.claims.intervals import Estimate, estimate
-from stocha.study.claims.ledger import Assessment, Claim, Tables, Verdict
-from stocha.study.claims.toy import CLASSIFICATION, final_losses
+from stocha.claims.campaign import by_seed, paired, recorded
+from stocha.claims.intervals import Estimate, estimate
+from stocha.claims.ledger import Assessment, Claim, Tables, Verdict
+from stocha.claims.toy import CLASSIFICATION, final_losses
 
 GRADUAL = "13_gradual_or_sudden"
 _SOURCE = "the two posts"

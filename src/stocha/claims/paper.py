@@ -1,7 +1,7 @@
 """L1–L11: the paper's claims. Those of the language model are assessed in `lm_paper`."""
 
-from stocha.study.claims import lm_paper
-from stocha.study.claims.ledger import Assess, Assessment, Claim, Tables, Verdict
+from stocha.claims import lm_paper
+from stocha.claims.ledger import Assess, Assessment, Claim, Tables, Verdict
 
 SPARSE_FFN = "32_sparse_ffn"
 _WIDTH, _NEURONS, _REPORTED = 2048, 8192, 1.65

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from stocha.study.claims.campaign import (
+from stocha.claims.campaign import (
     Difference,
     best_stocha,
     by_seed,
@@ -14,8 +14,8 @@ from stocha.study.claims.campaign import (
     paired,
     recorded,
 )
-from stocha.study.claims.intervals import both
-from stocha.study.claims.ledger import Assessment, Tables, Verdict
+from stocha.claims.intervals import both
+from stocha.claims.ledger import Assessment, Tables, Verdict
 
 FT = "+ft(0.1)"
 NOTHING = Assessment(Verdict.NOT_STUDIED, "—")

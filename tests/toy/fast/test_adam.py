@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from stocha.toy.adam import FlatAdam
+from stocha.toy.fast.adam import FlatAdam
 
 
 @pytest.mark.parametrize("decays", [(0.0, 0.0), (0.01, 0.3)])

@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from stocha.study.paths import project_root
+from stocha.base.paths import project_root
 
 _PACKAGES = (
     "stocha",

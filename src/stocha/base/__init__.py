@@ -1,0 +1,1 @@
+"""Shared ground: compiled functions, random streams, files, statistics, machine."""

@@ -1,0 +1,1 @@
+"""The decoder's operations, fused for training on a CPU."""

@@ -1,0 +1,1 @@
+"""The toy training step written out in kernels, and its optimizer."""
