@@ -54,3 +54,18 @@ def test_c_code_counts(package):
 def test_an_unknown_module_is_refused():
     with pytest.raises(ValueError, match=r"module=stocha\.none: allowed"):
         identity.science("stocha.none")
+
+
+def test_a_parameters_meaning_and_scales_do_not_count():
+    declared = 'class Config:\n    lr: float = parameter({}, "{}", "(0, inf)", smoke={})\n'
+    before = identity.normalised(declared.format(0.1, "step", 1))
+    assert identity.normalised(declared.format(0.2, "step width", 2)) == before
+    assert identity.normalised(declared.format(0.1, "step", 1) + "    p: int = 3\n") != before
+
+
+def test_the_code_that_numbers_come_from_is_named_by_file(package):
+    found = identity.code(["stocha.lm.training"])
+    assert "lm/training.py" in found
+    assert not {"base/files.py", "base/paths.py", "figures.py"} & found.keys()
+    assert identity.combined(found) == identity.science("stocha.lm.training")
+    assert identity.code(["stocha.lm.training"], package) == found

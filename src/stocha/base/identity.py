@@ -1,53 +1,115 @@
 """What an experiment's numbers come from: the code of the modules it reaches, as one hash.
 
-Comments, docstrings and layout do not count, nor does a module that it does not import. So prose,
-plots and the machinery that runs notebooks change no result's identity, and a changed coefficient
-does. Chapter *Method*.
+Comments, docstrings and layout do not count, nor does a module that it does not import, nor one
+that draws, judges, runs or stores. So prose, plots and the machinery that runs notebooks change no
+result's identity, and a changed coefficient does. Chapter *Method*.
 """
 
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DATA = (".c",)
 """Endings of files beside a module that are code too."""
+APART = (
+    *("figures.py", "figures/", "claims/", "study/", "cli.py"),
+    *(f"base/{name}.py" for name in ("errors", "files", "identity", "machine", "parameters")),
+    *(f"base/{name}.py" for name in ("paths", "recorded", "result")),
+)
+"""What makes no number: it draws, judges, checks, names, runs or stores."""
 
 
 def science(module: str) -> str:
-    """Return the hash (SHA-256) of the code that the module named `module` reaches by import.
+    """Return the hash (SHA-256) of the code that makes the numbers of the module named `module`.
 
     Parameters: `module`, a dotted name such as "stocha.lm.experiment". Raises ValueError if there
     is no such module in the package.
     """
-    if _file(module) is None:
+    if _file(module, PACKAGE) is None:
         raise ValueError(f"module={module}: allowed: a module of {PACKAGE.name}")
-    digest = hashlib.sha256()
-    for path in sorted(reached(module)):
-        name = path.relative_to(PACKAGE).as_posix()
-        digest.update(f"{name} {_normalised(path, path.stat().st_mtime_ns)}\n".encode())
-    return digest.hexdigest()
+    return combined(code([module]))
 
 
-def reached(*modules: str) -> set[Path]:
+def code(modules: Iterable[str], package: Path | None = None) -> dict[str, str]:
+    """Return file → hash of its code, for each file that the numbers of `modules` come from.
+
+    Parameters: `modules`, dotted names; `package`, the folder of another copy of the package. File
+    names are relative to the package. Comments, docstrings and layout do not count.
+    """
+    package = package or PACKAGE
+    named = ((path.relative_to(package).as_posix(), path) for path in reached(modules, package))
+    return {
+        name: _read(path, *_stamp(path))[0]
+        for name, path in sorted(named)
+        if not name.startswith(APART)
+    }
+
+
+def combined(hashes: Mapping[str, str]) -> str:
+    """Return the one hash that stands for `hashes`, file → hash."""
+    text = "".join(f"{name} {value}\n" for name, value in sorted(hashes.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def reached(modules: Iterable[str], package: Path | None = None) -> set[Path]:
     """Return the files of the package that importing `modules` runs, directly or through others."""
+    package = package or PACKAGE
     found: set[Path] = set()
     waiting = list(modules)
     while waiting:
-        path = _file(waiting.pop())
+        path = _file(waiting.pop(), package)
         if path is None or path in found:
             continue
         found.add(path)
         found.update(near for near in path.parent.iterdir() if near.suffix in DATA)
-        waiting += imports(path.read_text(encoding="utf-8"))
+        waiting += _read(path, *_stamp(path))[1]
     return found
 
 
-def imports(source: str) -> Iterator[str]:
-    """Yield the dotted names of the package's modules that `source` imports, their parents too."""
-    for node in ast.walk(ast.parse(source)):
+def imports(source: str) -> tuple[str, ...]:
+    """Return the dotted names of the package's modules that `source` imports, and their parents.
+
+    Raises SyntaxError.
+    """
+    return _imports(ast.parse(source))
+
+
+def normalised(source: str) -> str:
+    """Return the hash of the code of `source` without comments, docstrings and layout.
+
+    Raises SyntaxError.
+    """
+    return _normalised(ast.parse(source))
+
+
+def _file(module: str, package: Path) -> Path | None:
+    base = package.joinpath(*module.split(".")[1:])
+    if module.split(".")[0] != PACKAGE.name:
+        return None
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size
+
+
+@functools.cache
+def _read(path: Path, _time: int, _size: int) -> tuple[str, tuple[str, ...]]:
+    """Hash of a file's code, and what it imports; of a file that is not Python, of its bytes."""
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest(), ()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _normalised(tree), _imports(tree)
+
+
+def _imports(tree: ast.AST) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -57,30 +119,31 @@ def imports(source: str) -> Iterator[str]:
         for name in names:
             parts = name.split(".")
             if parts[0] == PACKAGE.name:
-                yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
+                found |= dict.fromkeys(".".join(parts[: end + 1]) for end in range(len(parts)))
+    return tuple(found)
 
 
-def _file(module: str) -> Path | None:
-    base = PACKAGE.joinpath(*module.split(".")[1:])
-    if module.split(".")[0] != PACKAGE.name:
-        return None
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
+def _normalised(tree: ast.AST) -> str:
+    return hashlib.sha256(repr(_shape(tree)).encode()).hexdigest()
 
 
-@functools.cache
-def _normalised(path: Path, _: int) -> str:
-    """Hash of a file's code without comments, docstrings and layout; of other files, the bytes."""
-    if path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+def _shape(node: Any) -> Any:
+    """The tree as tuples, empty fields left out: those that a later Python adds are empty here."""
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "parameter"
+    ):
+        return "parameter"  # meaning, scales, default: its value is part of a result's identity
+    if isinstance(node, ast.AST):
+        fields = ((name, _shape(value)) for name, value in ast.iter_fields(node))
+        return (type(node).__name__, *((n, v) for n, v in fields if v is not None and v != ()))
+    if isinstance(node, list):
+        return tuple(_shape(part) for part in node if not _is_text(part))
+    return node
 
 
-def _is_text(node: ast.AST) -> bool:
+def _is_text(node: Any) -> bool:
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
