@@ -10,9 +10,9 @@ import pytest
     ("arguments", "message"),
     [
         (["-p", "epoch=3"], "unknown parameter 'epoch': did you mean 'epochs'?"),
-        (["-p", "epochs=0"], "parameter epochs=0: must be an int in [1, inf)"),
-        (["-p", "epochs=many"], "parameter epochs=many: must be an int in [1, inf)"),
-        (["-p", "p=1.5"], "parameter p=1.5: must be a float in [0, 1]"),
+        (["-p", "epochs=0"], "epochs=0: allowed: an int in [1, inf)"),
+        (["-p", "epochs=many"], "epochs=many: allowed: an int in [1, inf)"),
+        (["-p", "p=1.5"], "p=1.5: allowed: a float in [0, 1]"),
         (["-p", "epochs"], "must read NAME=VALUE"),
         (["--jobs", "1000"], "--jobs 1000: must be from 1 to"),
         (["--jobs", "0"], "--jobs 0: must be from 1 to"),

@@ -117,6 +117,17 @@ def record(
 
 
 @main.command()
+def cells(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks that name an experiment.")],
+) -> None:
+    """Write the parameter and scale cells of notebooks anew from their experiments."""
+    from stocha.study.cells import update_notebooks
+
+    for path in update_notebooks(notebooks):
+        typer.echo(path)
+
+
+@main.command()
 def readme() -> None:
     """Write the findings, computed from results/, into README.md."""
     from stocha.study.recording import write_readme

@@ -61,7 +61,7 @@ def test_a_mistake_runs_nothing(make_place):
     code, output = place.call(*place.snakemake("--cores", 1))
     assert code != 0
     (line,) = [line for line in output.splitlines() if "profile" not in line]
-    expected = "grid.p.1: parameter p=1.5: must be a float in [0, 1]"
+    expected = "grid.p.1: p=1.5: allowed: a float in [0, 1]"
     assert line == f"stocha: {place.sweep}:2: {expected}"
     assert not (place.folder / "runs").exists()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from stocha.base import machine
 from stocha.base.errors import UserError
+from stocha.base.parameters import Parameter, Value
 from stocha.base.paths import runs_root
 from stocha.study.execution import Outcome, Request, require_kernel
 from stocha.study.notebooks import Notebook, all_notebooks, read_notebook
-from stocha.study.parameters import Parameter, Value
 from stocha.study.pool import execute_all
 from stocha.study.progress import Progress
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from stocha.base import machine
 from stocha.base.errors import UserError
 from stocha.base.files import locked, try_lock, write_json, write_text
+from stocha.base.parameters import Value
 from stocha.base.paths import project_root
 from stocha.study.handoff import PROGRESS, RUN_FOLDER, badge_text, reduced_at
 from stocha.study.notebooks import Notebook
-from stocha.study.parameters import Value
 from stocha.study.runs import Run
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from stocha.base.errors import UserError
 from stocha.base.files import digest
+from stocha.base.parameters import Declaration, Value
 from stocha.base.paths import project_root
-from stocha.study.parameters import Declaration, Value, read_declaration
+from stocha.study.cells import read_declaration
 from stocha.study.percent import Cell, read_cells, read_header
 
 if TYPE_CHECKING:

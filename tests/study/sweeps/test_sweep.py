@@ -209,7 +209,7 @@ def test_a_mistake_runs_nothing(stocha, sweep, store):
     for command in ("plan", "run", "status", "collect"):
         done = stocha("sweep", command, path)
         assert done.returncode == 2
-        assert "grid.p.1: parameter p=1.5: must be a float in [0, 1]" in done.stderr
+        assert "grid.p.1: p=1.5: allowed: a float in [0, 1]" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert not store.exists()
 

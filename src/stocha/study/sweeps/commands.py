@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from stocha.base.errors import UserError
+from stocha.base.parameters import Value
 from stocha.base.paths import project_root, runs_root
 from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
 from stocha.study.notebooks import read_notebook
-from stocha.study.parameters import Value
 from stocha.study.progress import duration
 from stocha.study.sweeps.collection import recorded_points, table_path, write_collection
 from stocha.study.sweeps.specification import read_sweep

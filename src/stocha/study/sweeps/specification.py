@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stocha.base.errors import UserError
+from stocha.base.parameters import Value
 from stocha.base.paths import project_root
 from stocha.study.notebooks import Notebook, read_notebook
-from stocha.study.parameters import Value
 from stocha.study.runs import Run
 from stocha.study.sweeps.located import Key, Located, read_located
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stocha.base.errors import UserError
+from stocha.base.parameters import Value
 from stocha.base.paths import runs_root
 from stocha.study.notebooks import Notebook
-from stocha.study.parameters import Value
 from stocha.study.runs import DONE
 from stocha.study.sweeps.specification import Point, read_sweep
 

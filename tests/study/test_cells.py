@@ -1,34 +1,43 @@
+import dataclasses
+import json
 import math
+import subprocess
+import sys
 
+import jupytext
+import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stocha.base.errors import UserError
-from stocha.study.parameters import read_declaration
+from stocha.base.parameters import check, parameter
+from stocha.base.parameters import declaration as declared_by
+from stocha.base.paths import project_root
+from stocha.study.cells import held_to_experiment, read_declaration, update_notebooks, write_cells
 
 CELL = """\
 scale: str = "book"  # how much to run {smoke, book, full}
-epochs: int = None  # passes over the data [1, inf)
+epochs: "Optional[int]" = None  # passes over the data [1, inf)
 lr: float = 1e-3  # learning rate (0, inf)
 p: float = 0.5  # probability of SiLU, = not a default [0, 1]
 widths: list[int] = [4, 4]  # hidden widths [1, inf)
 arms: list[str] = ["relu"]  # activations {relu, silu}
 flag: bool = False  # a switch
-label: str | None = None  # a word
+label: "Optional[str]" = None  # a word
 """
 SCALES = 'scales = {"smoke": {"epochs": 2}, "book": {"epochs": 100}}'
 
 
-@pytest.fixture
-def declaration():
+@pytest.fixture(name="declaration")
+def declared():
     return read_declaration(CELL, SCALES)
 
 
 def test_reads_types_defaults_and_meanings(declaration):
     assert [(p.name, p.type) for p in declaration.parameters] == [
         ("scale", "str"),
-        ("epochs", "int"),
+        ("epochs", "int | None"),
         ("lr", "float"),
         ("p", "float"),
         ("widths", "list[int]"),
@@ -45,6 +54,8 @@ def test_reads_types_defaults_and_meanings(declaration):
     ("name", "text", "value"),
     [
         ("epochs", "20", 20),
+        ("epochs", "none", None),
+        ("arms", "relu,silu", ["relu", "silu"]),
         ("lr", "1e-4", 1e-4),
         ("lr", "1", 1.0),
         ("p", "0", 0.0),
@@ -68,7 +79,6 @@ def test_types_what_a_command_line_gives(declaration, name, text, value):
     [
         ("epochs", "0"),
         ("epochs", "2.0"),
-        ("epochs", "none"),
         ("epochs", ""),
         ("lr", "0"),
         ("lr", "inf"),
@@ -87,7 +97,7 @@ def test_refuses_what_is_not_allowed_in_one_line(declaration, name, text):
     with pytest.raises(UserError) as caught:
         declaration[name].parse(text)
     message = str(caught.value)
-    assert message.startswith(f"parameter {name}={text}: must be ")
+    assert message.startswith(f"{name}={text}: allowed: ")
     assert "\n" not in message
 
 
@@ -160,3 +170,115 @@ def test_a_printed_list_reads_back(values):
 def test_a_faulty_declaration_is_named(cell, scales, message):
     with pytest.raises(UserError, match=message):
         read_declaration(cell, scales)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the page below is on."""
+
+    epochs: int = parameter(100, "passes over the data", "[1, inf)", smoke=2, book=20)
+    arms: tuple[str, ...] = parameter(
+        ("silu", "stocha(0.7,granularity=token)", "stocha(0.7)+ft(0.1)", "bernoulli_silu"),
+        "arms, in order",
+        smoke=("a b, c", 'd"e'),
+    )
+    caches: tuple[float, ...] = parameter((0.5, 1.0), "caches that are filled", "(0, inf)")
+    none: tuple[str, ...] = parameter((), "further arms")
+    seed: int = parameter(0, "of everything", "[0, 4294967295]")
+    decay: float | None = parameter(None, "the gates' own [1/step]", "[0, inf)")
+    flag: bool = parameter(False, "a switch")
+
+    def __post_init__(self):
+        check(self)
+
+
+HEADER = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   stocha: {experiment: EXPERIMENT}
+# ---
+
+""".replace("EXPERIMENT", __name__)
+PAGE = f"""{HEADER}# %% [markdown]
+# # A page
+
+# %% tags=["parameters"]
+old: int = 1  # gone
+
+# %% tags=["scales", "hide-input"]
+scales = {{"smoke": {{}}}}
+
+# %%
+print(epochs)
+"""
+
+
+def test_what_is_written_reads_back_as_declared():
+    declared = read_declaration(*write_cells(Config))
+    assert declared == declared_by(Config)
+
+
+def test_a_page_gets_its_cells_and_keeps_the_rest(tmp_path):
+    page = tmp_path / "page.py"
+    page.write_text(PAGE)
+    assert update_notebooks([page]) == [page]
+    text = page.read_text()
+    assert 'epochs: "Optional[int]" = None  # passes over the data [1, inf)' in text
+    assert "old" not in text
+    assert text.startswith(PAGE[: PAGE.index("# %% tags")])
+    assert text.endswith(PAGE[PAGE.index("# %%\nprint") :])
+    assert update_notebooks([page]) == []
+    tags = [cell.metadata.get("tags") for cell in jupytext.reads(text, "py:percent").cells]
+    assert tags[1:3] == [["parameters", "hide-input"], ["scales", "hide-input"]]
+    subprocess.run(["ruff", "format", "--check", "--line-length=100", page], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (PAGE.replace(__name__, "test_nothing"), "experiment=test_nothing: allowed: a module"),
+        (PAGE.replace('"scales"', '"other"'), "0 cells tagged `scales`"),
+        (PAGE.replace('"scales"', '"parameters"'), "2 cells tagged `parameters`"),
+    ],
+)
+def test_a_page_that_cannot_be_held_is_named(tmp_path, text, message):
+    page = tmp_path / "page.py"
+    page.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        update_notebooks([page])
+    assert str(caught.value).startswith(str(page))
+    assert page.read_text() == text
+
+
+NOTEBOOKS = sorted((project_root() / "notebooks").glob("[0-9]*.py"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_declares_what_its_experiment_does(path):
+    text = path.read_text()
+    assert held_to_experiment(text) == text, f"stocha cells {path}"
+
+
+def test_plain_papermill_knows_the_parameters(tmp_path):
+    """The route in the README, with cells as they are written: no warning, values arrive."""
+    page = tmp_path / "page.py"
+    page.write_text(held_to_experiment(PAGE))
+    notebook = tmp_path / "page.ipynb"
+    nbformat.write(jupytext.read(page), notebook)
+    found = subprocess.run(
+        [sys.executable, "-m", "papermill", notebook, tmp_path / "out.ipynb", "-p", "epochs", "5"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "unknown parameter" not in found.stderr
+    outputs = [
+        output["text"]
+        for cell in json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    assert outputs == [["5\n"]]
