@@ -1,25 +1,19 @@
 """Scalar float32 functions that numba kernels call and LLVM turns into vector code.
 
-The exponential is a polynomial, so that it is vector code everywhere; NaN passes through. `kernel`
-compiles at the first call and keeps the result on disk. Chapter: Speed of the language model.
+The exponential is a polynomial, so that it is vector code everywhere; NaN passes through. Chapter:
+Speed of the language model.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.extending import intrinsic
 
-from stocha.base.jit import jit
+from stocha.base.jit import EXACT, kernel, primitive
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-EXACT = {"contract"}
-SUMS = {"contract", "nsz", "reassoc"}
-"""Lets LLVM add in lanes; NaN and infinity keep their meaning."""
+RELU, SILU, MEAN, RELU2 = 0, 1, 2, 3
+"""How kernels are told which activation: MEAN is the expected value of StochA."""
 
 ZERO, ONE = np.float32(0), np.float32(1)
 LOG2E = np.float32(1 / np.log(2))
@@ -31,22 +25,7 @@ E2, E3, E4, E5, E6 = (
     np.float32(value) for value in (0.49999994, 0.16666654, 0.041668773, 0.0083370237, 0.0013811791)
 )
 
-
-def kernel(flags: set[str]) -> Callable[[F], F]:
-    """Compile lazily with LLVM's `flags`, and a cache on disk where one can be."""
-
-    def compiled(function: F) -> F:
-        return cast(F, jit(function, [Path(__file__)], fastmath=set(flags), error_model="numpy"))
-
-    return compiled
-
-
 _I32, _F32 = ir.IntType(32), ir.FloatType()
-
-
-def primitive(function: Callable[..., Any]) -> Any:
-    """An intrinsic; what kernels call has not the arguments of what defines it."""
-    return intrinsic(function)
 
 
 @primitive

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stocha.activations import StochA
+from stocha.base import elementwise
 from stocha.base.streams import bernoulli, generator
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.convert import to_llama
@@ -481,7 +482,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         ),
         "silu(gate) · up, in cache: PyTorch → one kernel": (
             lambda: torch.mul(F.silu(halves[0]), halves[1], out=hidden),
-            lambda: kernels.gate(gates.numpy(), kernels.SILU, 0.0, hidden.numpy()),
+            lambda: kernels.gate(gates.numpy(), elementwise.SILU, 0.0, hidden.numpy()),
         ),
         "products of the blocks with Dᵀ, forward: a view → a contiguous copy": (
             lambda: multiply_down(down.detach().t()),

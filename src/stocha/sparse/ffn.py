@@ -14,10 +14,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from stocha.base.elementwise import RELU, RELU2, SILU
 from stocha.sparse import kernels, screening, storage
 from stocha.sparse.vector import BLOCK
 
-ACTIVATIONS = {"relu": kernels.RELU, "relu2": kernels.RELU2, "silu": kernels.SILU}
+ACTIVATIONS = {"relu": RELU, "relu2": RELU2, "silu": SILU}
 METHODS = ("auto", "dense", "sparse", "three_phase", "screened")
 BATCH = 16  # inputs that share one pass over the weights; more are taken in turns
 SAFE = 2.0**126  # no partial sum bounded by this overflows, however it is ordered

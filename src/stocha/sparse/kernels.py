@@ -13,7 +13,8 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from stocha.sparse.flags import kernel, threaded_kernel
+from stocha.base.elementwise import RELU2, SILU
+from stocha.base.jit import FAST, kernel, threaded
 from stocha.sparse.vector import (
     BLOCK,
     axpy_block,
@@ -24,12 +25,11 @@ from stocha.sparse.vector import (
 
 SECTIONS = 32  # private accumulators: as many threads can share a layer
 APART = 8192  # bytes: two pages, so that each row of a block has a prefetcher of its own
-RELU, RELU2, SILU = 0, 1, 2
 
 Array = NDArray[Any]
 
 
-@kernel
+@kernel(FAST)
 def section_rows(rows: Array, section: int, neurons: int) -> int:
     """List all rows of a section; returns how many."""
     keep_apart()
@@ -40,7 +40,7 @@ def section_rows(rows: Array, section: int, neurons: int) -> int:
     return high - low
 
 
-@kernel
+@kernel(FAST)
 def spread_rows(rows: Array, section: int, neurons: int, row_bytes: int) -> int:
     """List all rows of a section so that the rows of a block lie `APART` bytes apart or more.
 
@@ -60,7 +60,7 @@ def spread_rows(rows: Array, section: int, neurons: int, row_bytes: int) -> int:
     return count
 
 
-@kernel
+@kernel(FAST)
 def pad(rows: Array, count: int) -> int:
     """Repeat the last listed row until whole blocks are full; returns how many rows that makes."""
     padded = (count + BLOCK - 1) // BLOCK * BLOCK
@@ -69,7 +69,7 @@ def pad(rows: Array, count: int) -> int:
     return padded
 
 
-@kernel
+@kernel(FAST)
 def dots(w: Array, x: Array, rows: Array, count: int, out: Array, ahead: Array) -> None:
     """out[b, r] = w[r] · x[b] for the listed rows, prefetching the next rows of another matrix.
 
@@ -83,7 +83,7 @@ def dots(w: Array, x: Array, rows: Array, count: int, out: Array, ahead: Array) 
             dot_block(w, rows, k, x, b, out, ahead, min(k + BLOCK, padded - BLOCK))
 
 
-@kernel
+@kernel(FAST)
 def activate(value: np.float32, kind: int, threshold: float) -> np.float32:
     """The activation at a pre-activation; zero where the neuron is inactive, NaN stays NaN."""
     if kind == SILU:
@@ -94,7 +94,7 @@ def activate(value: np.float32, kind: int, threshold: float) -> np.float32:
     return np.float32(value * value) if kind == RELU2 else np.float32(value)
 
 
-@kernel
+@kernel(FAST)
 def keep_active(gate: Array, rows: Array, count: int, kind: int, threshold: float) -> int:
     """Apply the activation in place and keep the rows active for any input; returns how many."""
     keep_apart()
@@ -111,7 +111,7 @@ def keep_active(gate: Array, rows: Array, count: int, kind: int, threshold: floa
     return kept
 
 
-@kernel
+@kernel(FAST)
 def expand(
     up: Array, down: Array, x: Array, gate: Array, product: Array, rows: Array, count: int, y: Array
 ) -> None:
@@ -132,7 +132,7 @@ def expand(
                     axpy_single(y, b, product, down, rows, i, up, i)
 
 
-@kernel
+@kernel(FAST)
 def add_rows(down: Array, gate: Array, product: Array, rows: Array, count: int, y: Array) -> None:
     """y[b] += gate[b, r] · product[b, r] · down[r] for the listed rows: the third phase."""
     keep_apart()
@@ -149,7 +149,7 @@ def add_rows(down: Array, gate: Array, product: Array, rows: Array, count: int, 
             axpy_single(y, b, product, down, rows, k, down, k)
 
 
-@kernel
+@kernel(FAST)
 def keep_uncertain(
     estimate: Array, scale: Array, slack: Array, norm: Array, constant: float,
     threshold: float, rows: Array, count: int,
@@ -169,7 +169,7 @@ def keep_uncertain(
     return kept
 
 
-@kernel
+@kernel(FAST)
 def dense_section(
     w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float,
     gate: Array, product: Array, rows: Array, y: Array, section: int, skip: bool,
@@ -186,7 +186,7 @@ def dense_section(
     return active
 
 
-@kernel
+@kernel(FAST)
 def screened_section(
     w1: Array, w3: Array, w2: Array, int8: Array, scale: Array, slack: Array, norm: Array,
     constant: float, x: Array, kind: int, threshold: float,
@@ -205,7 +205,7 @@ def screened_section(
     return uncertain, active
 
 
-@kernel
+@kernel(FAST)
 def add_sections(sums: Array, y: Array) -> None:
     """Sum the sections' accumulators in order."""
     keep_apart()
@@ -229,7 +229,7 @@ def _feed_forward(
     add_sections(sums, y)
 
 
-@kernel
+@kernel(FAST)
 def three_phases(
     w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float,
     gate: Array, product: Array, rows: Array, sums: Array, counts: Array, y: Array,
@@ -263,5 +263,5 @@ def _screened(
 
 
 # A kernel compiled for one thread opens no thread pool, so it also works in a forked child.
-feed_forward, feed_forward_threads = kernel(_feed_forward), threaded_kernel(_feed_forward)
-screened, screened_threads = kernel(_screened), threaded_kernel(_screened)
+feed_forward, feed_forward_threads = kernel(FAST)(_feed_forward), threaded(FAST)(_feed_forward)
+screened, screened_threads = kernel(FAST)(_screened), threaded(FAST)(_screened)

@@ -15,8 +15,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from stocha.base.jit import FAST, kernel
 from stocha.sparse import kernels, storage
-from stocha.sparse.flags import kernel
 from stocha.sparse.vector import BLOCK, axpy_block, axpy_single
 
 Floats = NDArray[np.float32]
@@ -133,7 +133,7 @@ def checked_input(x: Any, columns: int) -> Floats:
     return np.ascontiguousarray(x)
 
 
-@kernel
+@kernel(FAST)
 def _add_columns(columns: Floats, x: Floats, rows: NDArray[Any], count: int, y: Floats) -> None:
     whole = count - count % BLOCK
     for k in range(0, whole, BLOCK):
@@ -142,7 +142,7 @@ def _add_columns(columns: Floats, x: Floats, rows: NDArray[Any], count: int, y: 
         axpy_single(y, 0, x, columns, rows, k, columns, k)
 
 
-@kernel
+@kernel(FAST)
 def _csr(ends: NDArray[Any], places: NDArray[Any], data: Floats, x: Floats, y: Floats) -> None:
     for i in range(y.size):
         total = np.float32(0)
@@ -151,7 +151,7 @@ def _csr(ends: NDArray[Any], places: NDArray[Any], data: Floats, x: Floats, y: F
         y[i] = total
 
 
-@kernel
+@kernel(FAST)
 def _csc(ends: NDArray[Any], places: NDArray[Any], data: Floats, x: Floats, y: Floats) -> None:
     for j in range(x.size):
         if x[j] != 0:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stocha.sparse.flags import kernel
+from stocha.base.jit import FAST, kernel
 from stocha.sparse.storage import widen
 
 UNIT = 2.0**-24  # unit roundoff of float32
@@ -90,7 +90,7 @@ def build(gate: NDArray[Any]) -> Screen:
     return Screen(int8, scale, slack, constant * _UP)
 
 
-@kernel
+@kernel(FAST)
 def magnitudes(x: NDArray[np.float32], squares: NDArray[np.float64]) -> float:
     """Write each input's ‖x‖₂²; returns the largest ‖x‖₁, or NaN where an input holds one."""
     largest = 0.0

@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from stocha.sparse.flags import kernel, threaded_kernel
+from stocha.base.jit import FAST, kernel, threaded
 from stocha.sparse.vector import BLOCK, LANES, sum_block
 
 METHODS = ("dense", "sparse", "screened", "oracle")
@@ -87,8 +87,8 @@ def _triad(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any], threads: int) -> N
             a[i] = b[i] + np.float32(3) * c[i]
 
 
-_read_serial, _read_threads = kernel(_read_all), threaded_kernel(_read_all)
-_triad_serial, _triad_threads = kernel(_triad), threaded_kernel(_triad)
+_read_serial, _read_threads = kernel(FAST)(_read_all), threaded(FAST)(_read_all)
+_triad_serial, _triad_threads = kernel(FAST)(_triad), threaded(FAST)(_triad)
 
 
 def read_only(data: NDArray[np.float32], threads: int = 1) -> int:

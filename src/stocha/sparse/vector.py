@@ -14,7 +14,8 @@ from typing import Any
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils as _cgutils
-from numba.extending import intrinsic
+
+from stocha.base.jit import primitive
 
 LANES = 16  # numbers in a vector; LLVM splits what the machine's registers cannot hold
 BLOCK = (
@@ -28,11 +29,6 @@ _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _BYTE_POINTER = ir.IntType(8).as_pointer()
 _STORED = {types.float32: _F32, types.uint16: ir.IntType(16), types.int8: ir.IntType(8)}
 _BYTES = {types.float32: 4, types.uint16: 2, types.int8: 1}
-
-
-def primitive(function: Callable[..., Any]) -> Any:
-    """An intrinsic; what kernels call has not the arguments of what defines it."""
-    return intrinsic(function)
 
 
 class _Matrix:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stocha.base.elementwise import MEAN, RELU, SILU
 from stocha.lm.fast import kernels
 from stocha.lm.fast import operations as fused
 
 SIZES = st.sampled_from([1, 2, 3, 7, 16, 33, 70])
 SCALES = st.sampled_from([1e-38, 1e-3, 1.0, 10.0, 80.0])
 SEEDS = st.integers(0, 2**31)
-KINDS = {"relu": kernels.RELU, "silu": kernels.SILU, "mixed": kernels.MEAN}
+KINDS = {"relu": RELU, "silu": SILU, "mixed": MEAN}
 few = settings(max_examples=40)
 
 

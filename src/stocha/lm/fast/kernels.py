@@ -14,21 +14,18 @@ from numba import types
 from numpy.typing import NDArray
 
 from stocha.base.elementwise import (
-    EXACT,
     ONE,
-    SUMS,
+    RELU,
+    SILU,
     ZERO,
     exp,
-    kernel,
-    primitive,
     relu,
     relu_slope,
     sigmoid,
 )
+from stocha.base.jit import EXACT, SUMS, kernel, primitive
 
 Floats = NDArray[np.float32]
-
-RELU, SILU, MEAN = 0, 1, 2
 
 _I32, _F32 = ir.IntType(32), ir.FloatType()
 

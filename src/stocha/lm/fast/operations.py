@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stocha.base.elementwise import MEAN, RELU, SILU
 from stocha.lm.fast import kernels
 
 ROWS = 64
@@ -28,7 +29,7 @@ FFN_ROWS = 128
 HEAD_ROWS = 128
 """Tokens whose logits are made together."""
 
-KINDS = {"relu": kernels.RELU, "silu": kernels.SILU, "mixed": kernels.MEAN}
+KINDS = {"relu": RELU, "silu": SILU, "mixed": MEAN}
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

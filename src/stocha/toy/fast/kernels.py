@@ -11,22 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stocha.base.elementwise import (
-    EXACT,
     ONE,
-    SUMS,
+    RELU,
+    SILU,
     ZERO,
     exp,
-    kernel,
     relu,
     relu_slope,
     sigmoid,
     tanh,
     within,
 )
+from stocha.base.jit import EXACT, SUMS, kernel
 
 Floats = NDArray[np.float32]
-
-RELU, SILU, MEAN = 0, 1, 2
 
 FAR = np.float32(1024)  # as in stocha.activations: beyond, a gate and SiLU are at their limits
 

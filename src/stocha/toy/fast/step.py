@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from stocha import activations
 from stocha.activations import Activation, Gate, GumbelStochA, LearnableMixture, StochA
+from stocha.base.elementwise import MEAN, RELU, SILU
 from stocha.base.streams import Generators, bernoulli, uniform
 from stocha.toy.fast import kernels
 
 Floats = NDArray[np.float32]
 Noise = Callable[[int], Sequence[torch.Generator]]
 
-_FIXED: dict[Any, int] = {activations.relu: kernels.RELU, activations.silu: kernels.SILU}
+_FIXED: dict[Any, int] = {activations.relu: RELU, activations.silu: SILU}
 
 
 def has_kernel(activation: Activation) -> bool:
@@ -66,7 +67,7 @@ class Layer:
                 self.backward = lambda: kernels.chosen_backward(self.dy, self.x, draw, self.dx)
             case StochA():
                 p = {"relu": 0.0, "silu": 1.0}.get(activation.mode, activation.p)
-                kind = {0.0: kernels.RELU, 1.0: kernels.SILU}.get(p, kernels.MEAN)
+                kind = {0.0: RELU, 1.0: SILU}.get(p, MEAN)
                 self._fixed(kind, p)
             case GumbelStochA(stochastic=True):
                 u = self._turned(torch.logit(uniform(self.shape, noise(), torch.float32)))
