@@ -225,14 +225,15 @@ def check(config: Any) -> None:
     Raises:
         ValueError: `name=value: allowed: …`, one line.
     """
-    for declared in _declared(type(config)):
+    shape: Any = type(config)
+    for declared in _declared(shape):
         value = declared.check(getattr(config, declared.name))
         plain = tuple(value) if isinstance(value, list) else value
         object.__setattr__(config, declared.name, plain)
 
 
 @functools.cache
-def declaration(config: Callable[..., Any]) -> Declaration:
+def declaration(config: Any) -> Declaration:
     """What a page on the experiment whose configuration is `config` declares: `scale` and every
     field, those that depend on the scale left to it."""
     own = _declared(config)
