@@ -94,21 +94,21 @@ run.figure_data("points")
 # paired over networks, with 95 % intervals:
 
 # %%
-from scipy import stats
+from stocha.base.statistics import estimate
 
 wide = points.pivot(index=["p", "network"], columns="positive", values="val_loss")
 rows = []
 for reading in ("identity", "silu"):
     difference = wide[reading] - wide["mixed"]
     for p_value, group in difference.groupby("p"):
-        half = stats.t.ppf(0.975, len(group) - 1) * stats.sem(group)
+        found = estimate(group)
         rows.append(
             {
                 "reading": reading,
                 "p": p_value,
-                "difference": group.mean(),
-                "low": group.mean() - half,
-                "high": group.mean() + half,
+                "difference": found.mean,
+                "low": found.low,
+                "high": found.high,
             }
         )
 readings = run.table("readings", pd.DataFrame(rows))

@@ -35,7 +35,7 @@ from IPython.display import Markdown, display
 from stocha import figures
 from stocha.base.paths import project_root
 from stocha.claims import campaign
-from stocha.claims.intervals import Verdict
+from stocha.claims.ledger import Verdict
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 

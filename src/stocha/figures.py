@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from scipy import stats
+
+from stocha.base.statistics import estimate
 
 COLOURS: dict[str, str] = {
     "relu": "#0072b2",
@@ -164,10 +165,10 @@ def interval(values: npt.ArrayLike, kind: str = "t") -> tuple[float, float, floa
     sample = sample[~np.isnan(sample)]
     if sample.size < 2:
         return float(sample.mean()) if sample.size else float("nan"), float("nan"), float("nan")
-    half = float(sample.std(ddof=1))
     if kind == "t":
-        half *= float(stats.t.ppf(0.975, sample.size - 1)) / float(np.sqrt(sample.size))
-    mean = float(sample.mean())
+        found = estimate(sample)
+        return found.mean, found.low, found.high
+    mean, half = float(sample.mean()), float(sample.std(ddof=1))
     return mean, mean - half, mean + half
 
 

@@ -112,7 +112,7 @@ def test_the_best_p_stands_for_stocha_and_one_half_stands_beside_it(tmp_path):
     assert "StochA(0.3)" in first
     assert "+0.10" in first or "+0.09" in first
     assert "StochA(0.5)" in second
-    assert " -0.10" in second or " -0.09" in second
+    assert " −0.10" in second or " −0.09" in second
 
 
 def test_the_best_p_is_chosen_over_common_seeds(tmp_path):

@@ -14,8 +14,8 @@ import pandas as pd
 
 from stocha.base.errors import UserError
 from stocha.base.files import read_json
-from stocha.claims.intervals import Estimate, estimate
-from stocha.claims.ledger import Tables, Verdict
+from stocha.base.statistics import Estimate, estimate
+from stocha.claims.ledger import Tables, Verdict, within
 
 SWEEPS = ("lm_campaign", "lm_campaign_more")
 LEAST_SEEDS = 3
@@ -135,10 +135,10 @@ class Difference:
     seeds: int
 
     def within(self, low: float, high: float) -> Verdict:
-        """As `Estimate.within`; not resolved with fewer seeds than a verdict needs."""
+        """As `ledger.within`; not resolved with fewer seeds than a verdict needs."""
         if self.seeds < LEAST_SEEDS:
             return Verdict.NOT_RESOLVED
-        return self.estimate.within(low, high)
+        return within(self.estimate, low, high)
 
     @property
     def positive(self) -> Verdict:

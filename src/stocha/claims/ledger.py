@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from stocha.base.paths import results_root
+from stocha.base.statistics import Estimate
 
 
 class Verdict(enum.StrEnum):
@@ -20,6 +21,27 @@ class Verdict(enum.StrEnum):
     NOT_STUDIED = "not yet studied"
     ANSWERED = "answered"
     """For an open question, which has no reported value to replicate."""
+
+
+def within(found: Estimate, low: float, high: float) -> Verdict:
+    """Replicated, contradicted, not resolved: the interval lies inside, outside, on an edge."""
+    if low <= found.low and found.high <= high:
+        return Verdict.REPLICATED
+    if found.high < low or found.low > high:
+        return Verdict.CONTRADICTED
+    return Verdict.NOT_RESOLVED
+
+
+def both(*parts: Verdict) -> Verdict:
+    """The verdict on a claim of two parts or more: partly where some but not all are replicated."""
+    verdicts = set(parts)
+    if verdicts == {Verdict.REPLICATED}:
+        return Verdict.REPLICATED
+    if Verdict.REPLICATED in verdicts:
+        return Verdict.PARTLY
+    if Verdict.NOT_RESOLVED in verdicts:
+        return Verdict.NOT_RESOLVED
+    return Verdict.CONTRADICTED
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from stocha.claims.campaign import (
     paired,
     recorded,
 )
-from stocha.claims.intervals import both
-from stocha.claims.ledger import Assessment, Tables, Verdict
+from stocha.claims.ledger import Assessment, Tables, Verdict, both
 
 FT = "+ft(0.1)"
 NOTHING = Assessment(Verdict.NOT_STUDIED, "—")

@@ -1,7 +1,7 @@
 """Q1–Q6: the questions that the two posts leave open."""
 
+from stocha.base.statistics import Estimate, estimate
 from stocha.claims.campaign import by_seed, paired, recorded
-from stocha.claims.intervals import Estimate, estimate
 from stocha.claims.ledger import Assessment, Claim, Tables, Verdict
 from stocha.claims.toy import CLASSIFICATION, final_losses
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stocha.claims.intervals import Estimate, both, estimate
-from stocha.claims.ledger import Assessment, Claim, Tables, Verdict
+from stocha.base.statistics import Estimate, estimate
+from stocha.claims.ledger import Assessment, Claim, Tables, Verdict, both, within
 
 CLASSIFICATION = "11_toy_classification"
 GATES = "12_gates"
@@ -82,7 +82,7 @@ def _in_band_throughout(tables: Tables, activation: str, low: float, high: float
     by_epoch = _first_layer(tables, activation)
     average = estimate(by_epoch.mean())
     over_runs = by_epoch.mean(axis="columns")
-    verdict = average.within(low, high)
+    verdict = within(average, low, high)
     if verdict is Verdict.REPLICATED and not over_runs.between(low, high).all():
         verdict = Verdict.PARTLY
     text = f"{average.text()}; by epoch {over_runs.min():.3f} to {over_runs.max():.3f}"
@@ -103,7 +103,7 @@ def t4_learnable_none(tables: Tables) -> Assessment:
     """T4: first-layer sparsity of the learnable mixture."""
     average = estimate(_first_layer(tables, "learnable_stoch").mean())
     text = average.text(".4f") + _beside(tables, "learnable_stoch")
-    return Assessment(average.within(-0.02, 0.02), text)
+    return Assessment(within(average, -0.02, 0.02), text)
 
 
 def t5_gumbel_settles_lower(tables: Tables) -> Assessment:
@@ -112,7 +112,7 @@ def t5_gumbel_settles_lower(tables: Tables) -> Assessment:
     start = estimate(gumbel.iloc[0] - stocha.iloc[0])
     ratio = estimate(_last(gumbel) / gumbel.iloc[0])
     text = f"first epoch minus StochA {start.text()}; end / first epoch {ratio.text('.2f')}"
-    return Assessment(both(start.within(-0.05, 0.05), ratio.within(-np.inf, 0.5)), text)
+    return Assessment(both(within(start, -0.05, 0.05), within(ratio, -np.inf, 0.5)), text)
 
 
 def _alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def t6_learnable_even(tables: Tables) -> Assessment:
     later = estimate(alpha[alpha.index >= _EARLY].mean())
     without = _final_alpha(tables, "learnable_stoch", 4, decay=False)
     text = f"α = {later.text()}; without decay on the gate, at the end {without.text()}"
-    return Assessment(later.within(0.45, 0.55), text)
+    return Assessment(within(later, 0.45, 0.55), text)
 
 
 def t7_gumbel_equilibrates(tables: Tables) -> Assessment:
@@ -147,7 +147,7 @@ def t7_gumbel_equilibrates(tables: Tables) -> Assessment:
     lowest = estimate(early.iloc[early.mean(axis="columns").argmin()])
     end = _final_alpha(tables, "gumbel_stoch", 4, decay=True)
     text = f"lowest early α {lowest.text()}; at the end {end.text()}"
-    return Assessment(both(lowest.within(-np.inf, 0.5), end.within(0.45, 0.55)), text)
+    return Assessment(both(within(lowest, -np.inf, 0.5), within(end, 0.45, 0.55)), text)
 
 
 def t8_wide_prefers_relu(tables: Tables) -> Assessment:
@@ -155,7 +155,7 @@ def t8_wide_prefers_relu(tables: Tables) -> Assessment:
     learnable = _final_alpha(tables, "learnable_stoch", 16, decay=True)
     gumbel = _final_alpha(tables, "gumbel_stoch", 16, decay=True)
     text = f"α learnable {learnable.text()}, Gumbel {gumbel.text()}"
-    return Assessment(both(learnable.within(0.6, np.inf), gumbel.within(0.6, np.inf)), text)
+    return Assessment(both(within(learnable, 0.6, np.inf), within(gumbel, 0.6, np.inf)), text)
 
 
 CLAIMS = (
