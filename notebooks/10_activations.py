@@ -130,11 +130,11 @@ def stocha_as_defined(x, p, generator):
 x = torch.randn(10_000, generator=generator(seed, "data", "check"))
 omega = torch.rand(x.shape, generator=generator(seed, "activation", "check")) < p
 assert torch.equal(
-    activations.stocha(x, draw=omega),
+    activations.stocha(x, positive="mixed", draw=omega),
     torch.where(omega, activations.silu(x), activations.relu(x)),
 )
 torch.testing.assert_close(
-    activations.stocha(x, draw=omega),
+    activations.stocha(x, positive="mixed", draw=omega),
     stocha_as_defined(x, p, generator(seed, "activation", "check")),
 )
 
@@ -144,9 +144,11 @@ torch.testing.assert_close(
 
 # %% tags=["hide-input"]
 spots = torch.linspace(-5, 2, 141, dtype=torch.float64)
-drawn = activations.stocha(spots, p, generator=generator(seed, "activation", "figure"))
+drawn = activations.stocha(
+    spots, p, positive="mixed", generator=generator(seed, "activation", "figure")
+)
 draws = run.table("draws", pd.DataFrame({"x": spots, "value": drawn}))
-expectation = activations.stocha_expectation(grid, p)
+expectation = activations.stocha_expectation(grid, p, "mixed")
 
 # %% mystnb={"figure": {"name": "fig-stocha-draws", "caption": "One draw of StochA per input (dots), the two functions it is drawn from, and its expectation."}, "image": {"alt": "Dots lie either on ReLU or on SiLU. The expectation runs between the two curves. Below zero the gap is widest near x = -1.3."}}
 figure, ax = plt.subplots()
@@ -320,6 +322,7 @@ for granularity in ("element", "token"):
     out = activations.stocha(
         row.expand(repeats, width),
         p,
+        positive="mixed",
         granularity=granularity,
         generator=generator(seed, "activation", granularity),
     )
@@ -375,7 +378,7 @@ torch.testing.assert_close(
 # %% tags=["hide-input"]
 sigma = torch.sigmoid(grid)
 _, silu_slope = value_and_slope(activations.silu, grid)
-_, stocha_slope = value_and_slope(lambda x: activations.stocha_expectation(x, p), grid)
+_, stocha_slope = value_and_slope(lambda x: activations.stocha_expectation(x, p, "mixed"), grid)
 noise = run.table(
     "noise",
     pd.concat(
@@ -516,7 +519,7 @@ run.figure_data("gates", "temperatures")
 # %%
 table = []
 for name in activations.names():
-    options = {"p": p} if name == "stocha" else {}
+    options = {"p": p, "positive": "mixed"} if name == "stocha" else {}
     activation = activations.make(name, **options)
     activation.reset_parameters(generator(seed, "init", name))
     leaf = normal.float().requires_grad_()

@@ -55,8 +55,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from stocha import figures
+from stocha.arms import Alternate, Anneal, Phase, SwiFT, switch_step
 from stocha.study.session import open_run
-from stocha.switching import alternate, anneal, swi_ft, switch_step
 from stocha.toy.config import ToyConfig
 from stocha.toy.ensemble import train_all
 
@@ -93,24 +93,24 @@ base = ToyConfig(
     inference=("relu",),
 )
 stocha = replace(base, activation="stocha", options={"p": p, "positive": positive})
-annealed = replace(base, activation="stocha", options={"positive": positive})
+drawn = Phase("stocha", (("p", p), ("positive", positive)))
 silu = replace(base, activation="silu")
 change = {
     "relu": base,
     "silu": silu,
     "stocha": stocha,
-    **{f"flip {alpha:g}": replace(silu, schedule=swi_ft(alpha)) for alpha in alphas},
+    **{f"flip {alpha:g}": replace(silu, schedule=SwiFT(alpha)) for alpha in alphas},
     **{
-        f"stocha, flip {alpha:g}": replace(stocha, schedule=swi_ft(alpha, "stocha", p=p))
+        f"stocha, flip {alpha:g}": replace(stocha, schedule=SwiFT(alpha, drawn))
         for alpha in alphas[:1]
     },
-    "anneal linear": replace(annealed, schedule=anneal("linear")),
-    "anneal cosine": replace(annealed, schedule=anneal("cosine")),
+    "anneal linear": replace(stocha, schedule=Anneal("linear", phase=drawn)),
+    "anneal cosine": replace(stocha, schedule=Anneal("cosine", phase=drawn)),
 }
 often = {
     "layer": replace(stocha, options={**stocha.options, "granularity": "layer"}),
     "token": replace(stocha, options={**stocha.options, "granularity": "token"}),
-    **{f"every {k}": replace(silu, schedule=alternate(k)) for k in every},
+    **{f"every {k}": replace(silu, schedule=Alternate(k)) for k in every},
 }
 arms = change | often
 histories = dict(

@@ -100,7 +100,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from stocha import figures, switching
+from stocha import arms, figures
 from stocha.activations import make
 from stocha.lm import checkpoint, corpus, evaluation, probes, training
 from stocha.lm import schedule as rates
@@ -116,12 +116,7 @@ figures.style()
 run.badge()
 
 # %% tags=["checks", "hide-input"]
-plans = {
-    "constant": lambda: switching.constant(activation, p),
-    "swi_ft": lambda: switching.swi_ft(alpha, activation, after, p),
-    "anneal": lambda: switching.anneal("linear"),
-}
-arm = training.Arm(plans[schedule](), positive, granularity, draw)
+arm = arms.planned(activation, schedule, after, alpha, p, positive, granularity, draw)
 shape = ModelConfig(
     vocabulary=vocabulary,
     width=width,
@@ -135,7 +130,7 @@ settings = TrainConfig(
     tokens=tokens, batch=batch, lr=lr, schedule=lr_schedule, warmup=warmup, seed=seed
 )
 total = settings.steps(context)
-if schedule == "swi_ft" and not 0 < switching.switch_step(alpha, total) < total:
+if schedule == "swi_ft" and not 0 < arms.switch_step(alpha, total) < total:
     raise ValueError(f"alpha={alpha:g}: none of {total} steps is left on one side of the switch")
 
 # %% [markdown]
@@ -176,21 +171,16 @@ pd.Series(text.manifest["tokens"], name="tokens").to_frame()
 #
 # ## Which activation when
 
+
 # %%
-drawn = {"sample": "stocha", "expectation": "expected"}[draw]
-before = f"{drawn}({p:g})" if activation == "stocha" else activation
-ending = f"+ft({alpha:g})" if after == "relu" else f"+{after}({alpha:g})"
-name = {"constant": before, "swi_ft": before + ending, "anneal": "anneal"}[schedule]
-
-
 def record(table, frame):
     """Save a table of this run, with the name of its arm."""
-    return run.table(table, pd.DataFrame(frame).assign(arm=name))
+    return run.table(table, pd.DataFrame(frame).assign(arm=arm.name))
 
 
-switch = switching.switch_step(alpha, total) if schedule == "swi_ft" else total
+switch = arms.switch_step(alpha, total) if schedule == "swi_ft" else total
 share = rates.share_after(switch, total, settings) if switch < total else 0.0
-run.glue("lm-run-arm", name)
+run.glue("lm-run-arm", arm.name)
 run.metric(
     steps=total,
     parameters=shape.parameters,
@@ -220,14 +210,14 @@ run.glue("lm-run-share", 100 * share, "{:.2f} %")
 # %%
 near = evaluation.windows(text.splits["validation"], context, max(2, windows // 4))
 trunk = activation in ("silu", "relu", "stocha")
-marks = [switching.switch_step(part, total) for part in (0.2, 0.1, 0.05)] if trunk else []
+marks = [arms.switch_step(part, total) for part in (0.2, 0.1, 0.05)] if trunk else []
 
 
 def watch(model, step):
     """Evaluate the model a few steps after the switch."""
     rows = [{"after": step - switch, "loss": evaluation.score(model, near, sizes)["loss"]}]
     if step == switch:
-        before = arm.activation(arm.schedule.at(step - 1, total))
+        before = arm.activation_at(step - 1, total)
         loss = evaluation.score(model, near, sizes, before)["loss"]
         rows.insert(0, {"after": -1, "loss": loss})
     found = evaluation.sparsity(evaluation.zeros(model, near))
@@ -251,10 +241,7 @@ trainer = training.Run(
 )
 trainer.train()
 model, log = trainer.model, trainer.record
-if schedule == "constant":
-    final = arm.activation(arm.schedule.at(0, total))
-else:
-    final = arm.activation(arm.schedule.at(total - 1, total))
+final = arm.activation_at(total - 1, total)
 seconds = log.seconds
 run.metric(train_seconds=seconds, tokens_per_second=total * batch * context / seconds)
 

@@ -33,6 +33,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from stocha import figures
+from stocha.arms import switch_step
 from stocha.base.paths import project_root
 from stocha.claims import campaign
 from stocha.claims.lm_paper import recovery
@@ -40,7 +41,6 @@ from stocha.lm import schedule as rates
 from stocha.lm.config import TrainConfig
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
-from stocha.switching import switch_step
 
 run = open_run("23_lm_switch", globals())
 figures.style()

@@ -180,7 +180,7 @@ def prepared(activation):
     config = replace(FULL, activation=activation)
     network = Ensemble(config)
     gates = list(network.activations.parameters())
-    adam = FlatAdam([([*network.weights, *network.biases], 0.01), (gates, 0.01)], lr=1e-3)
+    adam = FlatAdam([*network.weights, *network.biases, *gates], 1e-3, 0.01)
     network.train()
     return config, network, adam, RunNoise(config)
 
@@ -269,7 +269,7 @@ def adam_step(kind):
     network = Ensemble(FULL)
     parameters = [*network.weights, *network.biases]
     if kind == "flat":
-        optimizer = FlatAdam([(parameters, 0.01)], lr=1e-3)
+        optimizer = FlatAdam(parameters, 1e-3, 0.01)
         return optimizer.step
     optimizer = torch.optim.Adam(parameters, 1e-3, weight_decay=0.01, **kind)
     for parameter in parameters:

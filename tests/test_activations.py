@@ -77,8 +77,8 @@ def test_end_points(positive: str) -> None:
 
 def test_mixed_end_points_are_relu_and_silu_to_the_bit() -> None:
     x = normal(1000)
-    assert torch.equal(A.stocha(x, 0.0), F.relu(x))
-    assert torch.equal(A.stocha(x, 1.0), F.silu(x))
+    assert torch.equal(A.stocha(x, 0.0, positive="mixed"), F.relu(x))
+    assert torch.equal(A.stocha(x, 1.0, positive="mixed"), F.silu(x))
     # and so is every element in between: sparsity counts exact zeros
     y = A.stocha(x, 0.5, generator=generator(0))
     assert bool(((y == F.relu(x)) | (y == F.silu(x))).all())

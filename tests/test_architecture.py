@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "stocha"
 FLOORS = (
     {"base"},
     {"activations"},
-    {"switching", "arms"},
+    {"arms"},
     {"figures"},
     {"toy", "lm", "sparse"},
     {"hf"},

@@ -8,6 +8,7 @@ weight (learnable) of SiLU. For a 0/1 draw that is one of the two to the last bi
 is several times faster than `torch.where` on a random mask, whose branch cannot be predicted.
 """
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ def stocha(
     x: Tensor,
     p: float = 0.5,
     *,
-    positive: str = "mixed",
+    positive: str = "identity",
     granularity: str = "element",
     generator: Generators | None = None,
     draw: Tensor | None = None,
@@ -88,7 +89,7 @@ def stocha(
     Parameters:
         x: any shape.
         p: probability that a draw is 1, in [0, 1]: **the probability of SiLU**.
-        positive: f for x ≥ 0, which the paper leaves open: "identity" x, "silu" always SiLU(x),
+        positive: f for x ≥ 0: "identity" x, as in the paper's Fig. 1 (v3); "silu" always SiLU(x);
             "mixed" by the same draw as x < 0 would have (the toy post's choice).
         granularity: "element", one draw each; "token", one per row (all but the last dimension);
             "layer", one per call. With a sequence of generators, slice by slice along dimension 0.
@@ -112,7 +113,7 @@ def stocha(
     return _with_limits(lambda x: _interpolate(x, s, positive), x)
 
 
-def stocha_expectation(x: Tensor, p: float, positive: str = "mixed") -> Tensor:
+def stocha_expectation(x: Tensor, p: float, positive: str = "identity") -> Tensor:
     """Return E[StochA(p)] over the draw: the deterministic function between ReLU and SiLU.
 
     Parameters as in `stocha`. Returns x's shape and dtype.
@@ -268,7 +269,7 @@ class StochA(Activation):
     def __init__(
         self,
         p: float = 0.5,
-        positive: str = "mixed",
+        positive: str = "identity",
         granularity: str = "element",
         train: str = "sample",
         test: str = "sample",
@@ -429,7 +430,7 @@ class Gate(nn.Module):
 class LearnableMixture(Activation):
     """The learnable mixture f(x) = α(x)·ReLU(x) + (1 − α(x))·SiLU(x), α = σ(gate(x)).
 
-    Parameters: `input`, `hidden`, `runs`, `width` of the `Gate`. Deterministic.
+    Parameters: `input`, `hidden`, `runs`, `width` of the `Gate`, or the `gate`. Deterministic.
     SOURCES, definitions; claims T4, T6 and T8; chapter *What the gates learn*.
     """
 
@@ -439,9 +440,10 @@ class LearnableMixture(Activation):
         hidden: int = 8,
         runs: int | None = None,
         width: int | None = None,
+        gate: Gate | None = None,
     ) -> None:
         super().__init__()
-        self.logit = Gate(input, hidden, runs, width)
+        self.logit = Gate(input, hidden, runs, width) if gate is None else gate
 
     def forward(self, x: Tensor, generator: Generators | None = None) -> Tensor:
         return mixture(x, torch.sigmoid(self.logit(x)))
@@ -464,7 +466,7 @@ class GumbelStochA(Activation):
         train, test: "hard", a 0/1 choice whose gradient is the relaxation's (straight-through);
             "soft", the relaxation itself; "expectation", the mixture with weight α_g, no draw.
             Both default to "hard": the toy post uses one activation in training and testing.
-        input, hidden, runs, width: of the `Gate`.
+        input, hidden, runs, width: of the `Gate`; or the `gate` itself.
 
     Jang et al. 2017, Maddison et al. 2017; SOURCES, definitions; claims T5, T7 and T8.
     """
@@ -478,6 +480,7 @@ class GumbelStochA(Activation):
         hidden: int = 8,
         runs: int | None = None,
         width: int | None = None,
+        gate: Gate | None = None,
     ) -> None:
         super().__init__()
         if not 0 < temperature < float("inf"):
@@ -485,7 +488,7 @@ class GumbelStochA(Activation):
         self.temperature = float(temperature)
         self.train_mode = _choice("train", train, GUMBEL_MODES)
         self.test_mode = _choice("test", test, GUMBEL_MODES)
-        self.logit = Gate(input, hidden, runs, width)
+        self.logit = Gate(input, hidden, runs, width) if gate is None else gate
 
     @property
     def mode(self) -> str:
@@ -526,15 +529,27 @@ _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
     "relu2": relu2,
 }
-_DRAWN: dict[str, tuple[type[Activation], tuple[str, ...]]] = {
-    "rrelu": (RReLU, ("lower", "upper")),
-    "stocha": (StochA, ("p", "positive", "granularity", "train", "test")),
-    "bernoulli_silu": (BernoulliSiLU, ("train", "test")),
+_DRAWN: dict[str, type[Activation]] = {
+    "rrelu": RReLU,
+    "stocha": StochA,
+    "bernoulli_silu": BernoulliSiLU,
 }
-_GATED: dict[str, tuple[type[Activation], tuple[str, ...]]] = {
-    "learnable_stoch": (LearnableMixture, ("input", "hidden")),
-    "gumbel_stoch": (GumbelStochA, ("temperature", "train", "test", "input", "hidden")),
+_GATED: dict[str, type[Activation]] = {
+    "learnable_stoch": LearnableMixture,
+    "gumbel_stoch": GumbelStochA,
 }
+LABELS = {
+    "relu": "ReLU",
+    "silu": "SiLU",
+    "stocha": "StochA",
+    "learnable_stoch": "learnable mixture",
+    "gumbel_stoch": "Gumbel StochA",
+    "bernoulli_silu": "Bernoulli SiLU",
+    "gelu": "GELU",
+    "relu2": "ReLU²",
+    "rrelu": "RReLU",
+}
+"""Each activation's name in legends and labels."""
 
 
 def names() -> tuple[str, ...]:
@@ -542,18 +557,34 @@ def names() -> tuple[str, ...]:
     return (*_PLAIN, *_DRAWN, *_GATED)
 
 
+def defaults(name: str) -> dict[str, Any]:
+    """Return every option of an activation with its default, by the option's name.
+
+    Raises ValueError, listing what is allowed, for an unknown name.
+    """
+    _choice("activation", name, names())
+    if name in _PLAIN:
+        return {}
+    found = inspect.signature((_DRAWN | _GATED)[name]).parameters
+    return {o: p.default for o, p in found.items() if o not in ("runs", "width", "gate")}
+
+
 def make(
-    name: str, *, runs: int | None = None, width: int | None = None, **options: Any
+    name: str,
+    *,
+    runs: int | None = None,
+    width: int | None = None,
+    gate: Gate | None = None,
+    **options: Any,
 ) -> Activation:
     """Return a new activation by name.
 
     Parameters: `name`, one of `names()`; `runs`, stacked gates for x [runs, batch, width] (no
-    effect on the others); `width`, needed by gates with `input="layer"`; `options` of that
-    activation.
+    effect on the others); `width`, needed by gates with `input="layer"`; `gate`, one to share
+    instead of a new one; `options` of that activation.
     Raises ValueError, listing what is allowed, for an unknown name, option or value.
     """
-    _choice("activation", name, names())
-    allowed = () if name in _PLAIN else (_DRAWN | _GATED)[name][1]
+    allowed = defaults(name)
     for option in options:
         if option not in allowed:
             listed = ", ".join(allowed) or "none"
@@ -563,8 +594,8 @@ def make(
     if name in _PLAIN:
         return Deterministic(_PLAIN[name])
     if name in _DRAWN:
-        return _DRAWN[name][0](**options)
-    return _GATED[name][0](**options, runs=runs, width=width)
+        return _DRAWN[name](**options)
+    return _GATED[name](**options, runs=runs, width=width, gate=gate)
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:

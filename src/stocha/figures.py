@@ -6,7 +6,6 @@ and each comes with its own line style and marker, so that a grey print stays le
 dark on white; the book's stylesheet inverts them in dark mode.
 """
 
-import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from stocha.base.statistics import estimate
+
+from stocha.activations import LABELS
+from stocha.arms import Arm
 
 COLOURS: dict[str, str] = {
     "relu": "#0072b2",
@@ -33,24 +35,10 @@ COLOURS: dict[str, str] = {
 }
 """Each activation's colour, the same in the whole book."""
 
-LABELS: dict[str, str] = {
-    "relu": "ReLU",
-    "silu": "SiLU",
-    "stocha": "StochA",
-    "learnable_stoch": "learnable mixture",
-    "gumbel_stoch": "Gumbel StochA",
-    "bernoulli_silu": "Bernoulli SiLU",
-    "gelu": "GELU",
-    "relu2": "ReLU²",
-    "rrelu": "RReLU",
-}
-"""Each activation's name in legends and labels."""
-
 _ARM_COLOURS = COLOURS | {
     "expected": COLOURS["learnable_stoch"],
     "anneal": COLOURS["gumbel_stoch"],
 }
-_ARM = re.compile(r"(?P<begins>\w+?)(\([\d.]+\))?(\+\w+\([\d.]+\))?")
 
 INTERVALS = ("std", "t")
 WIDTH = 7.0  # inches: at 200 dpi twice the 700 px of the book's column
@@ -107,10 +95,10 @@ def style() -> None:
 def look(levels: Iterable[Hashable]) -> dict[Hashable, dict[str, Any]]:
     """Return colour, line style, marker and label of every level, for matplotlib's keywords.
 
-    An activation has its own everywhere. An arm of the language model, as `stocha(0.5)+ft(0.1)`,
-    has the colour of the activation it begins with, and a line style and marker that tell it from
-    its kin. Other levels (widths, schedules, …) take what the activations present leave over, in
-    the order given, and their text as label.
+    An activation has its own everywhere. An arm (`stocha.arms`), as `stocha(0.5)+ft(0.1)`, has its
+    label, the colour of the activation it begins with, and a line style and marker that tell it
+    from its kin. Other levels (widths, schedules, …) take what the activations present leave over,
+    in the order given, and their text as label.
     """
     order = list(dict.fromkeys(levels))
     names = list(COLOURS)
@@ -118,27 +106,28 @@ def look(levels: Iterable[Hashable]) -> dict[Hashable, dict[str, Any]]:
     chosen: dict[Hashable, dict[str, Any]] = {}
     kin: Counter[str] = Counter()
     for level in order:
-        begins = _begins(level)
-        if begins is None:
+        arm = _arm(level)
+        if arm is None:
             slot = spare.pop(0) if spare else len(chosen)
             colour = COLOURS[names[slot % len(names)]]
         else:
-            colour = _ARM_COLOURS[begins]
-            slot = list(COLOURS.values()).index(colour) + kin[begins]
-            kin[begins] += 1
+            colour = _ARM_COLOURS[arm.look]
+            slot = list(COLOURS.values()).index(colour) + kin[arm.look]
+            kin[arm.look] += 1
         chosen[level] = {
             "color": colour,
             "linestyle": _DASHES[slot % len(_DASHES)],
             "marker": _MARKERS[slot % len(_MARKERS)],
-            "label": LABELS.get(str(level), str(level)),
+            "label": LABELS.get(str(level), arm.label if arm else str(level)),
         }
     return chosen
 
 
-def _begins(level: Hashable) -> str | None:
-    """The activation that an arm of the language model begins with; None for another level."""
-    found = _ARM.fullmatch(str(level))
-    return found["begins"] if found and found["begins"] in _ARM_COLOURS else None
+def _arm(level: Hashable) -> Arm | None:
+    try:
+        return Arm.parse(str(level))
+    except ValueError:
+        return None
 
 
 def blank(text: str = "not recorded yet", ax: Axes | None = None) -> Axes:

@@ -8,11 +8,11 @@ import sys
 import pytest
 import torch
 
-from stocha import switching
+from stocha.arms import Arm
 from stocha.lm import checkpoint, pretrained
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.evaluation import zeros
-from stocha.lm.training import Arm, Run
+from stocha.lm.training import Run
 
 
 def loss(model, tokenizer, text):
@@ -45,7 +45,7 @@ def finished(tokens, tmp_path):
     """A finished training run of a very small model, and its checkpoint."""
     shape = ModelConfig(vocabulary=280, width=16, layers=1, heads=2, kv_heads=1, ffn=24, context=16)
     settings = TrainConfig(tokens=4 * 16 * 3, batch=4, lr=0.01, warmup=1)
-    run = Run(shape, settings, Arm(switching.constant("relu")), tokens, checkpoint.Store(tmp_path))
+    run = Run(shape, settings, Arm.parse("relu"), tokens, checkpoint.Store(tmp_path))
     run.train()
     return run, run.store.path(run.key(run.total))
 

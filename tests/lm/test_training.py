@@ -14,17 +14,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocha import switching
+from stocha import arms
+from stocha.activations import StochA
+from stocha.arms import Arm
 from stocha.base.streams import bernoulli
 from stocha.lm import checkpoint
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.schedule import multiplier, share_after
 from stocha.lm.tokens import Tokens
-from stocha.lm.training import Arm, Diverged, Run, noise
+from stocha.lm.training import Diverged, Run, noise
 
 MODEL = ModelConfig(vocabulary=280, width=16, layers=2, heads=2, kv_heads=1, ffn=24, context=16)
 TRAIN = TrainConfig(tokens=4 * 16 * 12, batch=4, micro_batch=2, lr=0.01, warmup=2)
-SWITCHED = Arm(switching.swi_ft(0.25, before="stocha"))
+SWITCHED = Arm.parse("stocha(0.5,positive=mixed)+ft(0.25)")
 SWITCH = 9
 
 
@@ -85,7 +87,7 @@ def test_interrupted_at_any_step_and_resumed_it_ends_with_the_same_bits(
 
 
 def test_an_activation_that_learns_is_resumed_to_the_same_bits(tokens, tmp_path) -> None:
-    arm = Arm(switching.constant("learnable_stoch"))
+    arm = Arm.parse("learnable_stoch")
     whole = make_run(tokens, tmp_path / "whole", arm)
     start = [weight.clone() for weight in whole.model.activation.parameters()]
     whole.train()
@@ -131,19 +133,52 @@ def test_the_switch_changes_the_activation_in_force(tokens, tmp_path) -> None:
     run.train()
     assert all("StochA" in seen[step] for step in range(SWITCH))
     assert all("relu" in seen[step] for step in range(SWITCH, 12))
-    plain = make_run(tokens, tmp_path / "plain", Arm(switching.constant("stocha")))
+    plain = make_run(tokens, tmp_path / "plain", arms.Constant(SWITCHED.before))
     plain.train()
     assert plain.record.loss[:SWITCH] == run.record.loss[:SWITCH]
     assert plain.record.loss[SWITCH] != run.record.loss[SWITCH]
 
 
-@pytest.mark.parametrize("before", ["silu", "stocha"])
+def test_a_switch_is_executed_whatever_the_modules_print(tokens, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(StochA, "extra_repr", lambda self: "")
+    arm = Arm.parse("stocha(0.3,positive=mixed)+stocha(0.25,0.7,positive=mixed)")
+    used: list[float] = []
+    run = make_run(
+        tokens,
+        tmp_path,
+        arm,
+        watch=lambda model, step: [{"p": used.append(model.activation.p) or 0.0}],
+        watch_steps=frozenset(range(12)),
+    )
+    run.train()
+    assert used == [0.3] * SWITCH + [0.7] * 3
+    resumed = make_run(tokens, tmp_path, arm)
+    resumed.train()
+    assert resumed.model.activation.p == 0.7
+
+
+def test_a_gate_outlives_its_options_and_is_there_from_the_first_step(tokens, tmp_path) -> None:
+    arm = Arm.parse("gumbel_stoch(temperature=2)+gumbel_stoch(0.25,temperature=0.5)")
+    run = make_run(tokens, tmp_path, arm)
+    gate = run.model.activation.logit
+    run.train()
+    assert run.model.activation.logit is gate
+    assert run.model.activation.temperature == 0.5
+    resumed = make_run(tokens, tmp_path, arm)
+    resumed.train()
+    assert_same(run, resumed)
+    make_run(tokens, tmp_path, Arm.parse("learnable_stoch+ft(0.25)")).train()
+    with pytest.raises(ValueError, match=r"^arm=relu\+learnable_stoch\(0.25\): allowed is a gate"):
+        make_run(tokens, tmp_path, Arm.parse("relu+learnable_stoch(0.25)"))
+
+
+@pytest.mark.parametrize("before", [arms.SILU, SWITCHED.before, arms.STOCHA])
 def test_an_arm_from_a_shared_trunk_is_the_run_from_scratch(tokens, tmp_path, before) -> None:
     store = tmp_path / "shared"
-    trunk = make_run(tokens, store, Arm(switching.constant(before)), boundaries=[SWITCH])
+    trunk = make_run(tokens, store, arms.Constant(before), boundaries=[SWITCH])
     trunk.train()
     taken: list[int] = []
-    arm = Arm(switching.swi_ft(0.25, before=before))
+    arm = arms.SwiFT(0.25, before)
     shared = make_run(
         tokens, store, arm, boundaries=[SWITCH], progress=lambda done, _: taken.append(done)
     )
@@ -156,16 +191,15 @@ def test_an_arm_from_a_shared_trunk_is_the_run_from_scratch(tokens, tmp_path, be
 
 @pytest.mark.parametrize("draw", ["sample", "expectation"])
 def test_stocha_is_evaluated_as_it_was_trained(draw) -> None:
-    arm = Arm(switching.constant("stocha", 0.3), draw=draw)
-    used = arm.activation(arm.schedule.at(0, 10))
+    used = arms.planned("stocha", p=0.3, draw=draw).activation_at(0, 10)
     assert used.train().mode == used.eval().mode == draw
 
 
 def test_arms_that_differ_share_nothing(tokens, tmp_path) -> None:
     base = make_run(tokens, tmp_path)
     others = [
-        make_run(tokens, tmp_path, replace(SWITCHED, draw="expectation")),
-        make_run(tokens, tmp_path, Arm(switching.swi_ft(0.25, before="stocha", p=0.3))),
+        make_run(tokens, tmp_path, Arm.parse("expected(0.5,positive=mixed)+ft(0.25)")),
+        make_run(tokens, tmp_path, Arm.parse("stocha(0.3,positive=mixed)+ft(0.25)")),
         make_run(tokens, tmp_path, config=replace(TRAIN, seed=1)),
         make_run(tokens, tmp_path, config=replace(TRAIN, lr=0.02)),
         make_run(tokens, tmp_path, config=replace(TRAIN, micro_batch=4)),
@@ -185,7 +219,7 @@ import json, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from stocha import switching
+from stocha.arms import Arm
 from stocha.lm import checkpoint, config, tokens, training
 
 torch.set_num_threads(1)
@@ -194,7 +228,7 @@ folder, shape, settings = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.a
 run = training.Run(
     config.ModelConfig(**shape),
     config.TrainConfig(**settings),
-    training.Arm(switching.swi_ft(0.25, before="stocha")),
+    Arm.parse("stocha(0.5,positive=mixed)+ft(0.25)"),
     tokens.load(Path(sys.argv[4])),
     checkpoint.Store(Path(folder) / "store"),
 )
@@ -296,7 +330,7 @@ def test_the_learning_rate_rises_then_falls_to_its_floor(total, warmup, kind, fl
 def test_the_share_of_the_learning_rate_after_the_switch_is_the_known_one() -> None:
     config = TrainConfig(warmup=0)
     for alpha, at, after in ((0.05, 1.6, 0.12), (0.1, 3.4, 0.36), (0.2, 10.5, 1.66)):
-        switch = switching.switch_step(alpha, 100_000)
+        switch = arms.switch_step(alpha, 100_000)
         assert 100 * multiplier(switch, 100_000, config) == pytest.approx(at, abs=0.06)
         assert 100 * share_after(switch, 100_000, config) == pytest.approx(after, abs=0.006)
 

@@ -1,6 +1,5 @@
 import pytest
 
-from stocha.switching import swi_ft
 from stocha.toy.config import ToyConfig
 
 
@@ -59,10 +58,10 @@ def test_an_unknown_activation_or_option_names_what_is_allowed():
         ToyConfig("stocha", {"p": 1.5})
 
 
-def test_a_schedule_may_not_put_a_gate_out_of_force():
-    with pytest.raises(ValueError, match=r"^schedule=.*without a gate, not gumbel_stoch$"):
-        ToyConfig(schedule=swi_ft(0.5, "gumbel_stoch", "relu"))
-    assert ToyConfig(schedule=swi_ft(0.5)).schedule is not None
+def test_the_draw_decides_for_all_x_unless_told_otherwise():
+    assert ToyConfig("stocha", {"p": 0.3}).arm.name == "stocha(0.3,positive=mixed)"
+    assert ToyConfig("stocha", {"positive": "identity"}).arm.name == "stocha(0.5)"
+    assert ToyConfig("silu").arm.name == "silu"
 
 
 def test_inference_is_with_an_activation_that_needs_no_training():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stocha.activations import names
+from stocha.arms import Arm
 from stocha.base.streams import generator
-from stocha.switching import alternate, anneal, swi_ft
 from stocha.toy import ensemble, reference
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import make_data
@@ -24,9 +24,18 @@ CASES = {
     "stocha by layer": ToyConfig("stocha", {"granularity": "layer", "test": "expectation"}),
     "layer gate": ToyConfig("learnable_stoch", {"input": "layer"}, gate_weight_decay=0.0),
     "gumbel soft": ToyConfig("gumbel_stoch", {"train": "soft", "input": "layer"}),
-    "swi_ft": ToyConfig("silu", schedule=swi_ft(0.3)),
-    "anneal": ToyConfig("stocha", schedule=anneal("linear")),
-    "alternate": ToyConfig("stocha", {"p": 0.3}, schedule=alternate(3, "stocha", "relu")),
+    "swi_ft": ToyConfig("silu", schedule=Arm.parse("silu+ft(0.3)")),
+    "anneal": ToyConfig("stocha", schedule=Arm.parse("anneal(positive=mixed)")),
+    "alternate": ToyConfig(
+        "stocha", schedule=Arm.parse("alternate(3,stocha(0.5,positive=mixed),relu)")
+    ),
+    "gate in and out": ToyConfig(
+        "relu", schedule=Arm.parse("alternate(2,relu,learnable_stoch,learnable_stoch(hidden=3))")
+    ),
+    "gumbel cools": ToyConfig(
+        "gumbel_stoch",
+        schedule=Arm.parse("gumbel_stoch(temperature=2)+gumbel_stoch(0.5,train=soft)"),
+    ),
 }
 
 

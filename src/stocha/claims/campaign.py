@@ -1,17 +1,17 @@
 """The recorded runs of the language model: both sweeps as one, and differences paired by seed.
 
-Arms are named as chapter 21 names them: `silu`, `stocha(0.5)`, `silu+ft(0.1)`. Nothing here assumes
-that a sweep is complete.
+Arms have the names that `stocha.arms` reads: `silu`, `stocha(0.5)`, `silu+ft(0.1)`. Nothing here
+assumes that a sweep is complete.
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from stocha.arms import PARAMETERS, Arm, planned
 from stocha.base.errors import UserError
 from stocha.base.files import read_json
 from stocha.base.statistics import Estimate, estimate
@@ -22,17 +22,8 @@ LEAST_SEEDS = 3
 """A verdict needs as many (protocol)."""
 PROBABILITIES = (0.3, 0.5, 0.7)
 
-_NAMES = {
-    "relu": "ReLU",
-    "silu": "SiLU",
-    "stocha": "StochA",
-    "expected": "expected StochA",
-    "bernoulli_silu": "Bernoulli SiLU",
-    "gelu": "GELU",
-    "relu2": "ReLU²",
-    "anneal": "anneal SiLU → ReLU",
-}
-_ARM = re.compile(r"(?P<before>\w+)(?P<p>\([\d.]+\))?(\+(?P<after>\w+)(?P<alpha>\([\d.]+\)))?")
+READING = {"positive": "mixed"}
+"""What the names in the first campaign's tables are silent about: it drew for all x."""
 
 
 def recorded(tables: Tables, name: str) -> pd.DataFrame:
@@ -84,29 +75,12 @@ def _runs(rows: pd.DataFrame) -> list[tuple[Any, Any]]:
 
 def label(arm: str) -> str:
     """An arm's name in words, as the protocol writes it: `StochA(0.5) + Swi+FT(0.1)`."""
-    parts = _ARM.fullmatch(arm)
-    if parts is None:
-        return arm
-    begins = _NAMES.get(parts["before"], parts["before"]) + (parts["p"] or "")
-    if parts["after"] is None:
-        return begins
-    if parts["after"] != "ft":
-        return f"{begins} → {_NAMES.get(parts['after'], parts['after'])}{parts['alpha']}"
-    ending = f"Swi+FT{parts['alpha']}"
-    return ending if parts["before"] == "silu" else f"{begins} + {ending}"
+    return Arm.parse(arm).label
 
 
 def arm_of(point: Mapping[str, Any]) -> str:
-    """The name that chapter 21 gives to a run with the parameters `point`."""
-    if point["schedule"] == "anneal":
-        return "anneal"
-    drawn = {"sample": "stocha", "expectation": "expected"}[point["draw"]]
-    stochastic = point["activation"] == "stocha"
-    before = f"{drawn}({point['p']:g})" if stochastic else str(point["activation"])
-    if point["schedule"] == "constant":
-        return before
-    ending = "ft" if point["after"] == "relu" else point["after"]
-    return f"{before}+{ending}({point['alpha']:g})"
+    """The name in the tables of a run with the parameters `point`."""
+    return planned(**{name: point[name] for name in PARAMETERS}).named(**READING)
 
 
 def progress(planned: Iterable[Mapping[str, Any]], points: pd.DataFrame) -> pd.DataFrame:

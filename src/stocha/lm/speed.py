@@ -108,7 +108,7 @@ def agreement(config: ModelConfig, rows: int = 2) -> pd.DataFrame:
     ids, targets = batch_of(config, rows)
     drawn = noise(0, 0, range(rows))
     found = []
-    for name, activation in ((SILU, "silu"), (RELU, "relu"), (STOCHA, StochA(0.5))):
+    for name, activation in ((SILU, "silu"), (RELU, "relu"), (STOCHA, StochA(0.5, "mixed"))):
         model = Decoder(config, activation).train()
         with torch.no_grad():  # away from the initialisation, where every activation is nearly 0
             for parameter in model.parameters():
@@ -185,7 +185,7 @@ def whole_steps(config: ModelConfig, batch: int, micro_batches: list[int]) -> di
     calls = {
         SILU: _step(config, "silu", True, batch, usual),
         RELU: _step(config, "relu", True, batch, usual),
-        STOCHA: _step(config, StochA(0.5), True, batch, usual),
+        STOCHA: _step(config, StochA(0.5, "mixed"), True, batch, usual),
         PLAIN: _step(config, "silu", False, batch, usual),
     }
     if has_peer():

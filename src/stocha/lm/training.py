@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from stocha.activations import Activation, make
+from stocha.arms import Arm
 from stocha.base.streams import generator
 from stocha.lm import checkpoint
 from stocha.lm.batches import Batches
@@ -19,7 +20,6 @@ from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.model import Decoder, LayerNoise
 from stocha.lm.schedule import multiplier
 from stocha.lm.tokens import Tokens
-from stocha.switching import Phase, Schedule
 
 NUMERICS = 2
 """Raised by whoever changes the arithmetic of a step, so that old checkpoints are not continued."""
@@ -30,47 +30,6 @@ EXPLODED = 4.0
 
 class Diverged(RuntimeError):
     """The loss became NaN, infinite or absurd; the message names the last good checkpoint."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Which activation is in force when: a schedule, and how StochA draws in it.
-
-    Parameters: `schedule`, from `stocha.switching`; `positive`, `granularity` and `draw`
-    ("sample" or "expectation", in training and in evaluation) of every StochA phase. With
-    granularity "layer" there is one draw for a layer and sequence: sequences are independent,
-    however a batch is cut.
-    """
-
-    schedule: Schedule
-    positive: str = "mixed"
-    granularity: str = "element"
-    draw: str = "sample"
-
-    def activation(self, phase: Phase) -> Activation:
-        """Return the activation of `phase`, in training mode."""
-        options: dict[str, Any] = dict(phase.options)
-        if phase.name == "stocha":
-            options |= {
-                "positive": self.positive,
-                "granularity": self.granularity,
-                "train": self.draw,
-                "test": self.draw,
-            }
-        return make(phase.name, **options)
-
-    def prefix(self, steps: int, total: int) -> list[Any]:
-        """Return what identifies the activations of the first `steps` steps, JSON-able."""
-        rows: list[Any] = []
-        for start, count, phase in self.schedule.phases(total):
-            if start < steps:
-                options = (
-                    []
-                    if phase.name != "stocha"
-                    else [phase.p, self.positive, self.granularity, self.draw]
-                )
-                rows.append([min(count, steps - start), phase.name, *options])
-        return rows
 
 
 @dataclass
@@ -139,7 +98,9 @@ class Run:
                 f"batch={self.config.batch}: must divide into {self.ranks} ranks of whole "
                 f"micro-batches of {self.config.micro_batch}"
             )
-        self.model = Decoder(self.model_config, self._activation(0), self.config.seed)
+        self._check_gates()
+        self.phase = self.arm.phase_at(0, self.total)
+        self.model = Decoder(self.model_config, self.phase.make(), self.config.seed)
         self.optimizer = _adamw(self.model, self.config)
         self.record = Record()
         self.step = 0
@@ -231,14 +192,20 @@ class Run:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
-    def _activation(self, step: int) -> Activation:
-        return self.arm.activation(self.arm.schedule.at(step, self.total))
+    def _check_gates(self) -> None:
+        """Refuse what would leave a gate untrained: the optimizer holds those of the first step."""
+        gates = [phase.gate for _, _, phase in self.arm.phases(self.total)]
+        for before, gate in pairwise(gates):
+            if gate and gate != before:
+                raise ValueError(f"arm={self.arm.name}: allowed is a gate from the first step on")
 
     def _use(self, step: int) -> None:
-        """Put the activation of `step` in force, unless it is: one that learns keeps its state."""
-        activation = self._activation(step)
-        if repr(activation) != repr(self.model.activation):
-            self.model.use(activation)
+        """Put the activation of `step` in force, unless it is; a gate outlives its options."""
+        phase = self.arm.phase_at(step, self.total)
+        if phase != self.phase:
+            kept = getattr(self.model.activation, "logit", None)
+            self.model.use(phase.make(gate=kept if phase.gate == self.phase.gate else None))
+            self.phase = phase
 
     def _check(self, loss: float, norm: float) -> None:
         limit = EXPLODED * math.log(self.model_config.vocabulary)

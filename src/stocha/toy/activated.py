@@ -1,61 +1,62 @@
 """The activation modules of a toy network's hidden layers, and which of them are in force."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from stocha.activations import Activation, StochA, make
+from stocha.activations import Activation, Gate
+from stocha.arms import Phase
 from stocha.base.streams import Generators
-from stocha.switching import Phase, Schedule, constant
 from stocha.toy.config import ToyConfig
 
 
 class ActivatedLayers(nn.Module):
-    """One activation per hidden layer for every activation that schedule or inference names.
+    """One activation per hidden layer, exchanged as the arm says; gates outlive the exchange.
 
-    `options` go to the activation they were written for, `config.activation`.
+    Phases that learn the same gate share it, whatever their other options.
 
     Parameters: `config`; `runs`, the ensemble's stacked gates, or None for a single network.
     """
 
     def __init__(self, config: ToyConfig, runs: int | None = None) -> None:
         super().__init__()
-        self.schedule: Schedule = config.schedule or constant(
-            config.activation, p=config.options.get("p", 0.5)
-        )
-        names = {phase.name for _, _, phase in self.schedule.phases(config.total_steps)}
-        self.stacks = nn.ModuleDict()
-        for name in sorted(names | set(config.inference)):
-            options = config.options if name == config.activation else {}
-            layers = [make(name, runs=runs, width=width, **options) for width in config.widths]
-            self.stacks[name] = nn.ModuleList(layers)
-        self.total_steps = config.total_steps
+        self.arm, self.total_steps = config.arm, config.total_steps
+        self.runs, self.widths = runs, config.widths
+        self.gates = nn.ModuleDict()
+        for _, _, phase in self.arm.phases(self.total_steps):
+            if phase.gate and phase.gate not in self.gates:
+                made = [phase.make(runs, width) for width in self.widths]
+                self.gates[phase.gate] = nn.ModuleList([m.logit for m in made])  # type: ignore[misc]
         self.at(0)
 
     def at(self, step: int) -> None:
-        """Put in force what the schedule has at `step`."""
-        phase = self.schedule.at(step, self.total_steps)
+        """Put in force what the arm has at `step`."""
+        phase = self.arm.phase_at(step, self.total_steps)
         if phase != getattr(self, "phase", None):
             self.put_in_force(phase)
 
     def put_in_force(self, phase: Phase) -> None:
-        """Put `phase`'s activation in force, whatever the schedule says."""
-        stack = self.stacks[phase.name]
-        assert isinstance(stack, nn.ModuleList)
+        """Put `phase`'s activation in force, whatever the arm says."""
+        gates = self.gates[phase.gate] if phase.gate else [None] * len(self.widths)
+        assert isinstance(gates, nn.ModuleList | list)
         self.phase = phase
-        self.in_force = [layer for layer in stack if isinstance(layer, Activation)]
-        if phase.p is not None:
-            for layer in self.in_force:
-                assert isinstance(layer, StochA)
-                layer.p = phase.p
+        self.in_force: list[Activation] = [
+            phase.make(self.runs, width, gate)  # type: ignore[arg-type]
+            for width, gate in zip(self.widths, gates, strict=True)
+        ]
+        self.layers = nn.ModuleList(self.in_force).train(self.training)
+
+    def learnt(self) -> Mapping[str, list[nn.Parameter]]:
+        """The parameters of every gate that some phase learns, by `Phase.gate`."""
+        return {name: list(gates.parameters()) for name, gates in self.gates.items()}
 
     def __iter__(self) -> Iterator[Activation]:
         return iter(self.in_force)
 
     def reset_parameters(self, generators: Generators) -> None:
         """Initialise every gate, layer by layer."""
-        for stack in self.stacks.values():
-            assert isinstance(stack, nn.ModuleList)
-            for layer in stack:
-                assert isinstance(layer, Activation)
-                layer.reset_parameters(generators)
+        for gates in self.gates.values():
+            assert isinstance(gates, nn.ModuleList)
+            for gate in gates:
+                assert isinstance(gate, Gate)
+                gate.reset_parameters(generators)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from stocha.activations import make
-from stocha.switching import Schedule
+from stocha.arms import Arm, Constant, Phase
 
 CLUSTERS_PER_CLASS = 2  # scikit-learn's default in make_classification
 VALIDATION_FRACTION = 0.2
@@ -21,9 +21,10 @@ class ToyConfig:
 
     Parameters:
         activation: name in `stocha.activations.names()`, used after every hidden layer.
-        options: the activation's own options, such as `{"p": 0.5, "positive": "mixed"}`.
-        schedule: which activation is in force at each step (`stocha.switching`); None uses
-            `activation` throughout. Validation uses what the epoch's last step used.
+        options: the activation's own options, such as `{"p": 0.5}`; StochA's draw decides for all
+            x (positive="mixed") unless told otherwise, as in the post.
+        schedule: which activation is in force at each step; None uses `activation` throughout.
+            Validation uses what the epoch's last step used.
         inference: activations without a gate that every validation is repeated with, in place of
             the trained one; recorded in `History.swapped`.
         n_samples, n_features, n_classes: the generated problem; every feature is informative.
@@ -50,7 +51,7 @@ class ToyConfig:
 
     activation: str = "relu"
     options: Mapping[str, Any] = field(default_factory=dict)
-    schedule: Schedule | None = None
+    schedule: Arm | None = None
     inference: tuple[str, ...] = ()
     n_samples: int = 5000
     n_features: int = 30
@@ -102,7 +103,6 @@ class ToyConfig:
             raise ValueError(
                 f"device={self.device!r}: allowed is a torch device such as 'cpu' or 'cuda:0'"
             ) from None
-        self._check_schedule()
         for name in self.inference:
             if list(make(name, width=1).parameters()):
                 raise ValueError(f"inference={name!r}: allowed are activations without a gate")
@@ -113,17 +113,12 @@ class ToyConfig:
                 f"with n_features={self.n_features}"
             )
 
-    def _check_schedule(self) -> None:
-        if self.schedule is None:
-            return
-        names = {phase.name for _, _, phase in self.schedule.phases(self.total_steps)}
-        gated = [n for n in sorted(names) if list(make(n, width=1).parameters())]
-        # Adam would have to hold a gate still, moments and all, while it is not in force
-        if gated and len(names) > 1:
-            raise ValueError(
-                f"schedule={self.schedule}: allowed is switching between activations without "
-                f"a gate, not {', '.join(gated)}"
-            )
+    @property
+    def arm(self) -> Arm:
+        """What is in force at each step."""
+        reading = {"positive": "mixed"} if self.activation == "stocha" else {}
+        options = tuple((reading | dict(self.options)).items())
+        return self.schedule or Constant(Phase(self.activation, options))
 
     @property
     def n_layers(self) -> int:

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stocha.activations import Activation, make
+from stocha.activations import make
+from stocha.arms import Phase
 from stocha.base.streams import generator, stream_seed
-from stocha.switching import Phase
 from stocha.toy.activated import ActivatedLayers
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
@@ -122,14 +122,11 @@ def _fit(config: ToyConfig, data: ToyData, watch: Watch | None) -> tuple[Ensembl
     start = time.perf_counter()
     history = History(config, config.run_seeds)
     network, noise = Ensemble(config), RunNoise(config)
-    gates = list(network.activations.parameters())
-    adam = FlatAdam(
-        [
-            ([*network.weights, *network.biases], config.weight_decay),
-            (gates, config.gate_decay),
-        ],
-        lr=config.lr,
-    )
+    adam = FlatAdam([*network.weights, *network.biases], config.lr, config.weight_decay)
+    gates = {
+        name: FlatAdam(parameters, config.lr, config.gate_decay)
+        for name, parameters in network.activations.learnt().items()
+    }
     gradients = by_kernels(network, data) or by_autograd(network, data)
     samples = len(data.y_train)
     step = 0
@@ -142,6 +139,9 @@ def _fit(config: ToyConfig, data: ToyData, watch: Watch | None) -> tuple[Ensembl
             network.activations.at(step)
             loss_sum += gradients(order[:, first : first + config.batch_size], noise.at(step))
             adam.step()
+            # a gate that is out of force stands still, its moments too
+            if used := network.activations.phase.gate:
+                gates[used].step()
             step += 1
         history.train_loss[:, epoch] = (loss_sum / samples).cpu()
         validate(network, data, noise.at("validation", epoch), history, epoch)
@@ -177,7 +177,8 @@ def by_kernels(network: Ensemble, data: ToyData) -> Gradients | None:
     The gradients replace what the parameters have, where those are not of another activation.
     """
     weight = network.weights[0]
-    used = [m for m in network.activations.modules() if isinstance(m, Activation)]
+    layers = network.activations
+    used = (phase.make(width=1) for _, _, phase in layers.arm.phases(layers.total_steps))
     if weight.dtype != torch.float32 or not weight.is_cpu or not all(map(has_kernel, used)):
         return None
     made = Step(list(network.weights), list(network.biases))

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
+from stocha.arms import Phase
 from stocha.base.streams import generator
-from stocha.switching import Phase
 from stocha.toy.activated import ActivatedLayers
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from stocha import activations
 from stocha.activations import make
+from stocha.arms import Arm, Phase
 from stocha.base.streams import generator, uniform
-from stocha.switching import Phase, anneal
 from stocha.toy import ensemble
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
@@ -30,7 +30,7 @@ CASES = {
     "gumbel": ToyConfig("gumbel_stoch"),
     "gumbel, soft": ToyConfig("gumbel_stoch", {"train": "soft", "temperature": 0.5}),
     "gumbel, expected": ToyConfig("gumbel_stoch", {"train": "expectation"}),
-    "anneal": ToyConfig("stocha", schedule=anneal("linear")),
+    "anneal": ToyConfig("stocha", schedule=Arm.parse("anneal(positive=mixed)")),
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 SMALL = {"n_samples": 80, "n_features": 5, "runs": 3, "epochs": 1, "batch_size": 16}
@@ -44,7 +44,7 @@ def prepared(config: ToyConfig, scale: float):
             parameter.mul_(scale)
     network.activations.at(2)
     parameters = list(network.parameters())
-    FlatAdam([(parameters, 0.0)], lr=1.0)
+    FlatAdam(parameters, lr=1.0)
     return network, parameters
 
 

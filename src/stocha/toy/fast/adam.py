@@ -14,30 +14,27 @@ class FlatAdam:
     arithmetic (chapter 41_performance). The parameters become views of the buffer, and so do their
     gradients: backward adds into them, `step` uses and clears them.
 
-    Parameters:
-        groups: pairs of parameters and their weight decay.
-        lr, betas, eps: as in `torch.optim.Adam`.
+    Parameters: `parameters`; `lr`, `decay`, `betas`, `eps`, as in `torch.optim.Adam`.
 
     Source: Kingma and Ba 2015, algorithm 1; the L2 term is added to the gradient.
     """
 
     def __init__(
         self,
-        groups: Sequence[tuple[Sequence[nn.Parameter], float]],
+        parameters: Sequence[nn.Parameter],
         lr: float,
+        decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        parameters = [(p, decay) for group, decay in groups for p in group]
-        self.flat = torch.cat([p.detach().flatten() for p, _ in parameters])
+        self.flat = torch.cat([p.detach().flatten() for p in parameters])
         self.gradient = torch.zeros_like(self.flat)
-        self.decay = torch.cat([torch.full_like(p.detach().flatten(), d) for p, d in parameters])
         self.mean = torch.zeros_like(self.flat)
         self.square = torch.zeros_like(self.flat)
-        self.lr, self.betas, self.eps = lr, betas, eps
+        self.lr, self.decay, self.betas, self.eps = lr, decay, betas, eps
         self.steps = 0
         start = 0
-        for p, _ in parameters:
+        for p in parameters:
             end = start + p.numel()
             p.data = self.flat[start:end].view_as(p)
             p.grad = self.gradient[start:end].view_as(p)
@@ -48,7 +45,7 @@ class FlatAdam:
         """Move the parameters along the accumulated gradients, then clear these."""
         self.steps += 1
         beta1, beta2 = self.betas
-        g = torch.addcmul(self.gradient, self.decay, self.flat)
+        g = torch.add(self.gradient, self.flat, alpha=self.decay)
         self.mean.lerp_(g, 1 - beta1)
         self.square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         scale = self.square.sqrt().div_(math.sqrt(1 - beta2**self.steps)).add_(self.eps)
