@@ -17,10 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from stocha.base.statistics import estimate
-
 from stocha.activations import LABELS
 from stocha.arms import Arm
+from stocha.base.statistics import estimate
 
 COLOURS: dict[str, str] = {
     "relu": "#0072b2",
