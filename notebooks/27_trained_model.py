@@ -84,7 +84,7 @@ run.glue("lm-kept-corpus", about["corpus"])
 #
 # ## The same text, skipping neurons
 #
-# Every feed-forward layer is replaced by a `SparseFFN` that shares the model's gate and up matrices. While it
+# Every feed-forward layer is replaced by a `SparseFFN` with copies of the model's matrices. While it
 # generates, one token at a time, the layer notes which share of its neurons it skipped.
 
 

@@ -116,8 +116,9 @@ run.badge()
 #
 # ## Conversion
 #
-# Any dense layer of three bias-free linear maps can be converted. Gate and up weights stay where they
-# are; the down projection is copied, transposed. The result is the dense result up to rounding in
+# Any dense layer of three bias-free linear maps can be converted. The layer keeps copies, that of the
+# down projection transposed: what it knows of its weights it works out once, and a matrix changed
+# behind its back would make that wrong without a word. The result is the dense result up to rounding in
 # float32, and the same to the last bit for every method and number of threads: the order of all
 # additions is fixed in the kernels, and inactive neurons add nothing.
 
@@ -432,16 +433,12 @@ small_batches.style.set_uuid("ffn-batches").format(precision=2).hide(axis="index
 
 # %%
 halves = [
-    SparseFFN(half.gate, half.up, half.down_rows, method="sparse", threads=threads[0])
+    SparseFFN.from_linear(
+        w.gate, w.up, w.down, weights="bfloat16", method="sparse", threads=threads[0]
+    )
     for w in rotation.layers
-    for half in [
-        SparseFFN.from_linear(w.gate, w.up, w.down, storage="bfloat16", method="dense", threads=1)
-    ]
 ]
-dense_halves = [
-    SparseFFN(half.gate, half.up, half.down_rows, method="dense", threads=threads[0])
-    for half in halves
-]
+dense_halves = [half.variant(method="dense") for half in halves]
 half_tensors = [[part.bfloat16() for part in parts] for parts in tensors]
 inputs = rotation.inputs
 

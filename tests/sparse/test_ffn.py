@@ -1,5 +1,8 @@
 """The layer is its definition, its methods are one another to the bit, bad input is refused."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +34,7 @@ def truth(x, gate, up, down, activation="relu", threshold=0.0):
 
 
 def close(y, expected):
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(initial=0))
 
 
 @settings(max_examples=40)
@@ -109,10 +112,10 @@ def test_output_width_may_differ():
 def test_bf16_storage_equals_float32_arithmetic_on_rounded_weights(method):
     x = np.random.default_rng(1).standard_normal((2, 70), np.float32)
     rounded = [widen(narrow(w)) for w in weights()]
-    ffn = SparseFFN.from_linear(*weights(), storage="bfloat16", method=method, threads=1)
+    ffn = SparseFFN.from_linear(*weights(), weights="bfloat16", method=method, threads=1)
     wide = SparseFFN.from_linear(*rounded, method="sparse", threads=1)
     assert ffn(x).tobytes() == wide(x).tobytes()
-    assert ffn.gate.itemsize == 2
+    assert ffn.weights[0].itemsize == 2
 
 
 def test_bf16_rounding_is_torch_rounding():
@@ -135,7 +138,6 @@ def test_torch_modules_go_in_and_tensors_come_out(dtype):
     assert isinstance(y, torch.Tensor)
     arrays = [w.weight.detach().float().numpy() for w in (gate, up, down)]
     close(y.numpy(), truth(x, *arrays))
-    assert ffn.gate.ctypes.data == gate.weight.data_ptr()  # not copied
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
@@ -229,22 +231,52 @@ X = np.ones(8, np.float32)
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: SparseFFN.from_linear(GATE, UP[:5], DOWN), r"up \(5, 8\).*allowed: gate \[h, d\]"),
-        (lambda: SparseFFN.from_linear(GATE, UP, DOWN.T), r"down \(12, 8\); allowed"),
-        (lambda: SparseFFN.from_linear(GATE.astype(float), UP, DOWN), "gate has dtype float64"),
-        (lambda: SparseFFN.from_linear(GATE[0], UP, DOWN), r"gate has shape \(8,\); allowed"),
-        (lambda: SparseFFN.from_linear(GATE.tolist(), UP, DOWN), "gate is a list; allowed"),
-        (lambda: SparseFFN.from_linear(torch.nn.Linear(8, 12), UP, DOWN), "gate has a bias"),
-        (lambda: SparseFFN.from_linear(torch.empty(12, 8, device="meta"), UP, DOWN), "on meta"),
-        (lambda: SparseFFN.from_linear(torch.ones(12, 8).bfloat16(), UP, DOWN), "weights mix"),
-        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, activation="gelu"), "activation is 'gelu'"),
-        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, method="best"), "method is 'best'"),
-        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, threads=0), "threads is 0"),
-        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, threshold=-1), "threshold is -1"),
-        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, storage="int4"), "storage is 'int4'"),
+        (
+            lambda: SparseFFN.from_linear(GATE, UP[:5], DOWN),
+            r"up=float32 \[5, 8\].*: allowed: gate, up \[h, d\]",
+        ),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN.T), r"down=float32 \[12, 8\]: allowed"),
+        (
+            lambda: SparseFFN.from_linear(GATE.astype(float), UP, DOWN),
+            r"gate=float64 \[12, 8\]: allowed: float32",
+        ),
+        (lambda: SparseFFN.from_linear(GATE[0], UP, DOWN), r"gate=float32 \[8\]: allowed: 2 dim"),
+        (
+            lambda: SparseFFN.from_linear(GATE.tolist(), UP, DOWN),
+            "gate=list: allowed: a float32 array",
+        ),
+        (
+            lambda: SparseFFN.from_linear(torch.nn.Linear(8, 12), UP, DOWN),
+            "gate=Linear with bias: allowed",
+        ),
+        (
+            lambda: SparseFFN.from_linear(torch.empty(12, 8, device="meta"), UP, DOWN),
+            "gate=torch.strided on meta: allowed",
+        ),
+        (
+            lambda: SparseFFN.from_linear(torch.ones(12, 8).bfloat16(), UP, DOWN),
+            "gate=uint16 .*: allowed: one dtype",
+        ),
+        (
+            lambda: SparseFFN.from_linear(GATE, UP, DOWN, activation="gelu"),
+            "activation='gelu': allowed: relu",
+        ),
+        (
+            lambda: SparseFFN.from_linear(GATE, UP, DOWN, method="best"),
+            "method='best': allowed: auto",
+        ),
+        (
+            lambda: SparseFFN.from_linear(GATE, UP, DOWN, threads=0),
+            r"threads=0: allowed: int in \[1",
+        ),
+        (
+            lambda: SparseFFN.from_linear(GATE, UP, DOWN, threshold=-1),
+            r"threshold=-1: allowed: float in \[0",
+        ),
+        (lambda: SparseFFN.from_linear(GATE, UP, DOWN, weights="int4"), "weights='int4': allowed"),
         (
             lambda: SparseFFN.from_linear(GATE, UP, DOWN, method="screened", activation="silu"),
-            "allowed: relu, relu2",
+            "'screened': allowed with activation='silu'",
         ),
     ],
 )
@@ -257,14 +289,14 @@ def test_bad_weights_and_options_are_one_clear_line(build, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.ones(7, np.float32), r"x has shape \(7,\); allowed: \[..., 8\]"),
-        (np.float32(1), "x is a float32; allowed"),
-        (np.ones(8), "x has dtype float64; allowed: float32"),
-        (torch.ones(8, dtype=torch.float64), "x has dtype torch.float64"),
-        (torch.ones(8, device="meta"), "x is on meta"),
-        (torch.ones(1, 8).to_sparse(), "layout"),
-        (torch.ones(8, requires_grad=True), "x requires a gradient"),
-        ([1.0] * 8, "x is a list"),
+        (np.ones(7, np.float32), r"x=float32 \[7\]: allowed: \[..., 8\]"),
+        (np.float32(1), "x=float32: allowed: a float32 array"),
+        (np.ones(8), r"x=float64 \[8\]: allowed: float32"),
+        (torch.ones(8, dtype=torch.float64), "x=torch.float64"),
+        (torch.ones(8, device="meta"), "x=torch.strided on meta"),
+        (torch.ones(1, 8).to_sparse(), "x=torch.sparse_coo on cpu: allowed"),
+        (torch.ones(8, requires_grad=True), "x=a tensor with gradient: allowed"),
+        ([1.0] * 8, "x=list: allowed"),
     ],
 )
 def test_bad_input_is_one_clear_line(x, message):
@@ -272,6 +304,119 @@ def test_bad_input_is_one_clear_line(x, message):
     with pytest.raises(ValueError, match=message) as caught:
         ffn(x)
     assert "\n" not in str(caught.value)
+
+
+ONE = 0x3F80  # in bf16
+MATRICES = st.builds(
+    lambda shape, dtype, order: np.full(shape, ONE if dtype == "u2" else 1, dtype, order),
+    st.lists(st.sampled_from([0, 1, 8, 12, 13]), max_size=3),
+    st.sampled_from(["f4", ">f4", "f8", "f2", "u2", "i2", "i1", "?", "c8", "O"]),
+    st.sampled_from("CF"),
+)
+
+
+@settings(max_examples=300)
+@given(matrices=st.tuples(MATRICES, MATRICES, MATRICES), method=st.sampled_from(METHODS))
+def test_the_constructor_takes_weights_that_fit_and_refuses_all_others_in_one_line(
+    matrices, method
+):
+    gate, up, down_rows = matrices
+    fits = (
+        all(w.ndim == 2 and w.dtype in (np.float32, np.uint16) for w in matrices)
+        and gate.dtype == up.dtype == down_rows.dtype
+        and gate.shape == up.shape
+        and len(gate) == len(down_rows)
+    )
+    if not fits:
+        with pytest.raises(ValueError, match="allowed: ") as caught:
+            SparseFFN(*matrices, method=method, threads=1)
+        assert "\n" not in str(caught.value)
+        return
+    ffn = SparseFFN(*matrices, method=method, threads=1)
+    x = np.ones(gate.shape[1], np.float32)
+    close(ffn(x), truth(x, widen(gate), widen(up), widen(down_rows).T))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"threads": 1.5}, {"threads": True}, {"threads": "2"}, {"threshold": np.nan},
+        {"threshold": "0"}, {"break_even": (0.1, 0.2)}, {"activation": ["relu"]}, {"method": None},
+    ],
+)  # fmt: skip
+def test_options_of_another_type_are_refused(given):
+    with pytest.raises(ValueError, match=f"^{next(iter(given))}=.*: allowed: "):
+        SparseFFN(GATE, UP, DOWN.T, **given)
+
+
+def test_masked_arrays_are_refused():
+    with pytest.raises(ValueError, match="gate=MaskedArray: allowed"):
+        SparseFFN(np.ma.masked_array(GATE, GATE > 0), UP, DOWN.T)
+
+
+CHANGES = {
+    "numpy": lambda w: w.numpy().fill(1.0),
+    "no_grad": lambda w: w.mul_(-2),
+    "data": lambda w: w.data.copy_(torch.ones_like(w)),
+    "inference": lambda w: torch.inference_mode()(w.fill_)(1.0),
+}
+
+
+@settings(max_examples=60)
+@given(
+    which=st.integers(0, 2), change=st.sampled_from(sorted(CHANGES)),
+    method=st.sampled_from(METHODS), dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    called=st.booleans(), transposed=st.booleans(),
+)  # fmt: skip
+def test_weights_changed_in_place_after_building_change_nothing(
+    which, change, method, dtype, called, transposed
+):
+    given_weights = [torch.from_numpy(w).to(dtype) for w in weights(d=12, h=40)]
+    if transposed:
+        given_weights = [w.T.contiguous().T for w in given_weights]
+    changed = given_weights[which]
+    if change == "numpy" and dtype == torch.bfloat16:
+        changed = changed.view(torch.uint16)
+    x = np.random.default_rng(1).standard_normal((2, 12), np.float32)
+    before = SparseFFN.from_linear(*given_weights, method=method, threads=1)(x)
+    ffn = SparseFFN.from_linear(*given_weights, method=method, threads=1)
+    if called:
+        ffn(x)
+    CHANGES[change](changed)
+    assert ffn(x).tobytes() == before.tobytes()
+    after = SparseFFN.from_linear(*given_weights, method=method, threads=1)(x)
+    assert after.tobytes() != before.tobytes()
+
+
+def test_what_a_layer_was_built_with_cannot_be_changed():
+    ffn = SparseFFN(GATE, UP, DOWN.T, method="sparse", threads=1)
+    for name in ("activation", "threshold", "method", "threads", "break_even"):
+        with pytest.raises(AttributeError, match=f"{name} is fixed"):
+            setattr(ffn, name, "dense")
+    for view in ffn.weights:
+        with pytest.raises(ValueError, match="read-only"):
+            view[0, 0] = 1
+
+
+def test_a_variant_shares_the_weights_and_returns_the_same_bits():
+    ffn = SparseFFN.from_linear(*weights(), method="dense", threads=1)
+    x = np.random.default_rng(1).standard_normal((2, 70), np.float32)
+    for method, threads in (("screened", None), ("sparse", 2), (None, 2)):
+        other = ffn.variant(method=method, threads=threads)
+        assert (other.method, other.threads) == (method or "dense", threads or 1)
+        assert all(np.shares_memory(*w) for w in zip(ffn.weights, other.weights, strict=True))
+        assert other(x).tobytes() == ffn(x).tobytes()
+    assert (ffn.method, ffn.threads, ffn.inactive) == ("dense", 1, other.inactive)
+    with pytest.raises(ValueError, match="method='best': allowed"):
+        ffn.variant(method="best")
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_a_copied_layer_is_a_layer(duplicate):
+    ffn = SparseFFN.from_linear(*weights(), method="screened", threads=2)
+    x = np.random.default_rng(1).standard_normal((2, 70), np.float32)
+    y = ffn(x)
+    assert duplicate(ffn)(x).tobytes() == y.tobytes()
 
 
 def test_calls_from_several_threads_at_once_are_right():

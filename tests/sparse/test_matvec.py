@@ -67,15 +67,15 @@ def test_formats_store_what_they_say():
 @pytest.mark.parametrize("form", FORMATS)
 def test_bad_input_is_one_clear_line(form):
     matrix, x = random_problem(4, 6, 0, 0, 4)
-    with pytest.raises(ValueError, match=r"matrix is float64 \(4, 6\); allowed"):
+    with pytest.raises(ValueError, match=r"matrix=float64 \[4, 6\]: allowed"):
         form(matrix.astype(float))
-    with pytest.raises(ValueError, match=r"x is float32 \(5,\); allowed: a float32 array \(6,\)"):
+    with pytest.raises(ValueError, match=r"x=float32 \[5\]: allowed: \[6\]"):
         form(matrix)(x[:5])
-    with pytest.raises(ValueError, match="x is float64"):
+    with pytest.raises(ValueError, match="x=float64"):
         form(matrix)(x.astype(float))
 
 
 def test_wanted_must_be_a_mask():
     matrix, x = random_problem(4, 6, 0, 0, 4)
-    with pytest.raises(ValueError, match="wanted is int64"):
+    with pytest.raises(ValueError, match="wanted=int64"):
         matvec.Rows(matrix)(x, np.array([0, 1, 0, 1]))

@@ -36,7 +36,7 @@ def test_expected_candidates_are_those_of_the_workload(width, sparsity):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="method is 'magic'; allowed: dense"):
+    with pytest.raises(ValueError, match="method='magic': allowed: dense"):
         traffic.bytes_read("magic", 8, 8, 0.5)
 
 

@@ -34,5 +34,5 @@ def test_views_share_memory_and_the_transpose_is_one():
 
 
 def test_impossible_sparsity():
-    with pytest.raises(ValueError, match=r"sparsity is 1.0; allowed: \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"sparsity=1.0: allowed: \[0, 1\)"):
         make_layer(8, 8, 1.0, seed=0)

@@ -1,12 +1,13 @@
 """A gated feed-forward layer that reads only the weights its active neurons need."""
 
-import ctypes
+import contextlib
+import copy
+import functools
 import math
 import os
-import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +41,13 @@ class SparseFFN:
     """y = W2 (act(W1 x) ⊙ (W3 x)), reading rows of W3 and W2ᵀ for active neurons only.
 
     ReLU and ReLU² are exact: every method returns the same bits, at every number of threads.  SiLU
-    with a threshold is CATS-like, an approximation unless the threshold is 0.  Source: SOURCES part
-    3. Chapter: The sparse FFN, explained.
+    with a threshold is CATS-like, an approximation unless the threshold is 0.
+
+    The layer keeps copies of its own, because the screen, the transpose and the bound on overflow
+    are worked out from the weights once: a matrix that is changed after the layer was built changes
+    nothing here.  Build a new layer from new weights.  What the layer was built with is fixed;
+    `variant` is the same weights run otherwise, in the same memory.  Source: book/sources.md, part
+    3.  Chapter: The sparse FFN, explained.
     """
 
     def __init__(
@@ -56,34 +62,44 @@ class SparseFFN:
         threads: int | None = None,
         break_even: BreakEven | None = None,
     ) -> None:
-        """Keep stored weights: gate, up [h, d], down_rows [h, d_out], C-contiguous."""
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {activation!r}; allowed: {', '.join(ACTIVATIONS)}")
-        if method not in METHODS:
-            raise ValueError(f"method is {method!r}; allowed: {', '.join(METHODS)}")
-        if not 0 <= threshold < float("inf"):
-            raise ValueError(f"threshold is {threshold}; allowed: [0, inf)")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}; allowed: [1, inf)")
-        if method == "screened" and activation == "silu":
-            raise ValueError("method is 'screened' with activation 'silu'; allowed: relu, relu2")
-        self.gate, self.up, self.down_rows = gate, up, down_rows
-        self.activation, self.threshold, self.method = activation, float(threshold), method
-        self.threads = numba.get_num_threads() if threads is None else threads
-        self._kind = ACTIVATIONS[activation]
-        self._largest = float(np.maximum(storage.largest(gate), storage.largest(up)))
-        finite = np.isfinite(self._largest) and np.isfinite(storage.largest(down_rows))
-        self._limit = SAFE if finite else -1.0
-        screens = method in ("auto", "screened") and activation != "silu" and finite
-        self.screen = screening.build(gate) if screens and gate.size else None
+        """Copy weights: gate, up [h, d], down_rows [h, d_out], all float32 or all bf16 as uint16.
+
+        The other parameters are those of `from_linear`.  Raises ValueError.
+        """
+        self.activation = _one_of("activation", activation, ACTIVATIONS)
+        self.threshold = _number("threshold", threshold, 0, float)
+        self._run_by(method, threads)
+        if break_even is not None and not isinstance(break_even, BreakEven):
+            raise ValueError(f"break_even={break_even!r}: allowed: a BreakEven, None")
+        self.break_even = break_even
+        matrices = {"gate": gate, "up": up, "down_rows": down_rows}
+        given = {n: storage.checked(n, w, ("float32", "uint16"), 2) for n, w in matrices.items()}
+        shapes = [matrix.shape for matrix in given.values()]
+        if shapes[0] != shapes[1] or shapes[2][0] != shapes[0][0]:
+            raise ValueError(f"{_listed(given)}: allowed: gate, up [h, d], down_rows [h, d_out]")
+        if len({matrix.dtype for matrix in given.values()}) > 1:
+            raise ValueError(f"{_listed(given)}: allowed: one dtype, or from_linear(weights=…)")
+        self._weights = tuple(np.array(matrix, order="C") for matrix in given.values())
+        largest = np.array([storage.largest(matrix) for matrix in self._weights])
+        self._largest = float(largest[:2].max())  # NaN if either is
+        self._limit = SAFE if np.isfinite(largest).all() else -1.0
+        if method == "auto" and break_even is None:
+            self.__dict__["break_even"] = self.measure()
+
+    def _run_by(self, method: str, threads: int | None) -> None:
+        self.method = _one_of("method", method, METHODS)
+        if method == "screened" and self.activation == "silu":
+            raise ValueError("method='screened': allowed with activation='silu': dense, sparse")
+        whole = numba.get_num_threads() if threads is None else threads
+        self.threads = int(_number("threads", whole, 1, int))
         self._spare: list[_Workspace] = []
         self.inactive: float | None = None  # fraction of neurons skipped in the last call
-        self.candidates: float | None = (
-            None  # fraction of gate rows read in float32 in the last call
-        )
-        self.break_even = break_even
-        if method == "auto" and break_even is None:
-            self.break_even = self.measure()
+        self.candidates: float | None = None  # … of gate rows read in float32 in the last call
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__ and name not in ("inactive", "candidates"):
+            raise AttributeError(f"{name} is fixed when the layer is built; see `variant`")
+        super().__setattr__(name, value)
 
     @classmethod
     def from_linear(
@@ -96,39 +112,54 @@ class SparseFFN:
         threshold: float = 0.0,
         method: str = "auto",
         threads: int | None = None,
-        storage: str | None = None,
+        weights: str | None = None,
         break_even: BreakEven | None = None,
     ) -> "SparseFFN":
         """Build the layer from three linear maps without bias: torch modules, tensors or arrays.
 
-        gate, up [h, d], down [d_out, h], float32 or bfloat16 on the CPU.  gate and up are used
-        where they lie if they are C-contiguous; down is transposed into a copy, because its columns
-        are needed one by one.  storage="bfloat16" rounds float32 weights.  threshold: neurons with
-        act ≤ threshold (|act| for silu) count as inactive.  method "auto" measures its break-even
-        points here (some fifty passes) unless they are given.  Raises ValueError.  Chapter:
-        The sparse FFN, explained.
+        gate, up [h, d], down [d_out, h], float32 or bfloat16 on the CPU; they are copied, down
+        transposed, because its columns are needed one by one.  weights="bfloat16" rounds float32
+        weights.  threshold: neurons with act ≤ threshold (|act| for silu) count as inactive.
+        method "auto" measures its break-even points here (some fifty passes) unless they are given.
+        Raises ValueError.  Chapter: The sparse FFN, explained.
         """
-        matrices = {
-            name: stored_matrix(name, given)
-            for name, given in (("gate", gate), ("up", up), ("down", down))
-        }
-        w1, w3, w2 = matrices.values()
+        matrices = {"gate": gate, "up": up, "down": down}
+        given = {name: storage.read(name, matrix) for name, matrix in matrices.items()}
+        w1, w3, w2 = given.values()
         if w1.shape != w3.shape or w2.shape[1] != w1.shape[0]:
-            shapes = ", ".join(f"{name} {matrix.shape}" for name, matrix in matrices.items())
-            raise ValueError(
-                f"weights are {shapes}; allowed: gate [h, d], up [h, d], down [d_out, h]"
-            )
-        if storage not in (None, "float32", "bfloat16"):
-            raise ValueError(f"storage is {storage!r}; allowed: float32, bfloat16")
-        w2 = np.ascontiguousarray(w2.T)
-        if storage is not None:
-            w1, w3, w2 = (_restored(matrix, storage) for matrix in (w1, w3, w2))
-        if len({matrix.dtype for matrix in (w1, w3, w2)}) > 1:
-            raise ValueError("weights mix float32 and bfloat16; allowed: one of them, or storage=…")
+            raise ValueError(f"{_listed(given)}: allowed: gate, up [h, d], down [d_out, h]")
+        if weights is not None:
+            kind = _one_of("weights", weights, ("float32", "bfloat16"))
+            w1, w3, w2 = (storage.kept_as(kind, matrix) for matrix in (w1, w3, w2))
         return cls(
-            w1, w3, w2, activation=activation, threshold=threshold, method=method,
+            w1, w3, w2.T, activation=activation, threshold=threshold, method=method,
             threads=threads, break_even=break_even,
         )  # fmt: skip
+
+    def variant(self, *, method: str | None = None, threads: int | None = None) -> "SparseFFN":
+        """The same layer under another method or number of threads, sharing its weights."""
+        other = copy.copy(self)
+        for name in ("method", "threads", "_spare"):
+            del other.__dict__[name]
+        other._run_by(method or self.method, threads or self.threads)
+        if other.method == "auto" and other.break_even is None:
+            other.__dict__["break_even"] = other.measure()
+        return other
+
+    @property
+    def weights(self) -> tuple[NDArray[Any], ...]:
+        """Gate, up [h, d] and down_rows [h, d_out] as stored; views that cannot be written to."""
+        views = tuple(matrix.view() for matrix in self._weights)
+        for view in views:
+            view.flags.writeable = False
+        return views
+
+    @functools.cached_property
+    def screen(self) -> screening.Screen | None:
+        """The int8 copy of the gate; None where nothing can be screened."""
+        gate = self._weights[0]
+        possible = self.activation != "silu" and self._limit > 0 and gate.size
+        return screening.build(gate) if possible else None
 
     def __call__(self, x: Any) -> Any:
         """Apply the layer to x [d] or [..., d], float32; returns [..., d_out] of x's kind.
@@ -136,11 +167,12 @@ class SparseFFN:
         NaN and infinity give what the dense layer gives: where they could matter, it is what runs.
         Raises ValueError for another dtype, shape or device.
         """
-        array, torch = input_array(x, self.gate.shape[1])
+        gate, _, down_rows = self._weights
+        array, torch = storage.read_input(x, gate.shape[1])
         inputs = math.prod(array.shape[:-1])
-        flat = np.require(array.reshape(inputs, self.gate.shape[1]), requirements=("C", "W"))
-        y = np.empty((inputs, self.down_rows.shape[1]), np.float32)
-        if flat.size and self.gate.size:
+        flat = np.require(array.reshape(inputs, gate.shape[1]), requirements=("C", "A", "W"))
+        y = np.empty((inputs, down_rows.shape[1]), np.float32)
+        if flat.size and gate.size:
             for start in range(0, inputs, BATCH):
                 part = slice(start, start + BATCH)
                 self._apply(flat[part], y[part], self.choose(), self.threshold)
@@ -167,10 +199,11 @@ class SparseFFN:
         A Gaussian input is used, and a threshold that makes the wanted fraction of neurons
         inactive.
         """
-        if not self.gate.size or not self._limit > 0:
+        gate, _, down_rows = self._weights
+        if not gate.size or not self._limit > 0:
             return BreakEven(sparse=1.0, screened=1.0)
-        x = np.random.default_rng(0).standard_normal((1, self.gate.shape[1]), np.float32)
-        y = np.empty((1, self.down_rows.shape[1]), np.float32)
+        x = np.random.default_rng(0).standard_normal((1, gate.shape[1]), np.float32)
+        y = np.empty((1, down_rows.shape[1]), np.float32)
         values = np.sort(self._activations(x))
         names = ["dense", "sparse"] + (["screened"] if self.screen is not None else [])
         seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -193,10 +226,9 @@ class SparseFFN:
 
     def _activations(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the threshold is compared with, for one input."""
-        parts = range(0, len(self.gate), storage.ROWS_AT_ONCE)
-        pre = np.concatenate(
-            [storage.widen(self.gate[i : i + storage.ROWS_AT_ONCE]) @ x[0] for i in parts]
-        )
+        gate, step = self._weights[0], storage.ROWS_AT_ONCE
+        parts = range(0, len(gate), step)
+        pre = np.concatenate([storage.widen(gate[i : i + step]) @ x[0] for i in parts])
         return np.abs(pre / (1 + np.exp(-pre))) if self.activation == "silu" else pre
 
     def _apply(
@@ -212,21 +244,17 @@ class SparseFFN:
         threads = 1 if forked else self.threads
         space = self._take_workspace(x.shape[0])
         tail = (space.gate, space.product, space.rows, space.sums, space.counts, threads, y)
-        weights = (self.gate, self.up, self.down_rows)
-        if threads > 1:
-            with _LAUNCH:
-                self._launch(method, True, weights, x, squares, threshold, tail)
-        else:
-            self._launch(method, False, weights, x, squares, threshold, tail)
-        neurons = self.gate.shape[0]
+        with _LAUNCH if threads > 1 else contextlib.nullcontext():
+            self._launch(method, threads > 1, x, squares, threshold, tail)
+        neurons = self._weights[0].shape[0]
         candidates, active = space.counts.sum(axis=0)
         self.candidates, self.inactive = candidates / neurons, 1 - active / neurons
         self._spare.append(space)
 
     def _launch(
-        self, method: str, threads: bool, weights: Any, x: Any, squares: Any, threshold: float,
-        tail: Any,
-    ) -> None:  # fmt: skip
+        self, method: str, threads: bool, x: Any, squares: Any, threshold: float, tail: Any
+    ) -> None:
+        weights, kind = self._weights, ACTIVATIONS[self.activation]
         if method == "screened":
             assert self.screen is not None
             run: Any = kernels.screened_threads if threads else kernels.screened
@@ -234,15 +262,15 @@ class SparseFFN:
             norm = screening.norm_bounds(squares)
             run(
                 *weights, screen.int8, screen.scale, screen.slack, norm, screen.constant,
-                x, self._kind, threshold, *tail,
+                x, kind, threshold, *tail,
             )  # fmt: skip
         elif method == "three_phase":
             *space, _, y = tail
             phases: Any = kernels.three_phases
-            phases(*weights, x, self._kind, threshold, *space, y)
+            phases(*weights, x, kind, threshold, *space, y)
         else:
             forward: Any = kernels.feed_forward_threads if threads else kernels.feed_forward
-            forward(*weights, x, self._kind, threshold, method == "sparse", *tail)
+            forward(*weights, x, kind, threshold, method == "sparse", *tail)
 
     def _take_workspace(self, batch: int) -> "_Workspace":
         # Calls from several threads each take a workspace of their own; popping a list is atomic.
@@ -251,7 +279,7 @@ class SparseFFN:
         except IndexError:
             space = None
         if space is None or space.gate.shape[0] != batch:
-            space = _Workspace(batch, self.gate.shape[0], self.down_rows.shape[1])
+            space = _Workspace(batch, self._weights[0].shape[0], self._weights[2].shape[1])
         return space
 
 
@@ -279,64 +307,19 @@ def crossing(points: Sequence[float], slow: Sequence[float], fast: Sequence[floa
     return float(points[i] + (points[i + 1] - points[i]) * -gain[i] / (gain[i + 1] - gain[i]))
 
 
-def stored_matrix(name: str, given: Any) -> NDArray[Any]:
-    """A weight matrix as a numpy array that shares memory where it can; bf16 becomes uint16."""
-    if getattr(given, "bias", None) is not None:
-        raise ValueError(f"{name} has a bias; allowed: linear maps without bias")
-    array = _as_array(name, getattr(given, "weight", given), ("float32", "bfloat16"))
-    if array.ndim != 2:
-        raise ValueError(f"{name} has shape {array.shape}; allowed: a matrix")
-    return writable_view(np.ascontiguousarray(array)) if name != "down" else array
+def _listed(matrices: dict[str, NDArray[Any]]) -> str:
+    return ", ".join(f"{name}={w.dtype} {list(w.shape)}" for name, w in matrices.items())
 
 
-def writable_view(array: NDArray[Any]) -> NDArray[Any]:
-    """The same memory without its read-only flag: numba would compile every kernel a second time.
-
-    The kernels never write to weights; the view keeps the array alive.
-    """
-    if array.flags.writeable or not array.size:
-        return array
-    memory: Any = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    memory.owner = array
-    return np.asarray(np.frombuffer(memory, array.dtype)).reshape(array.shape)
+def _one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    words = tuple(allowed)
+    if not (isinstance(value, str) and value in words):
+        raise ValueError(f"{name}={value!r}: allowed: {', '.join(words)}")
+    return value
 
 
-def input_array(x: Any, width: int) -> tuple[NDArray[np.float32], Any]:
-    """The input as an array, and the torch module if it was a tensor."""
-    torch = _torch_of(x)
-    if torch is not None and x.requires_grad and torch.is_grad_enabled():
-        raise ValueError("x requires a gradient; allowed: inference, under torch.no_grad()")
-    array = _as_array("x", x, ("float32",))
-    if array.ndim == 0 or array.shape[-1] != width:
-        raise ValueError(f"x has shape {array.shape}; allowed: [..., {width}]")
-    return array, torch
-
-
-def _torch_of(given: Any) -> Any:
-    torch = sys.modules.get("torch")  # a tensor cannot exist before torch is imported
-    return torch if torch is not None and isinstance(given, torch.Tensor) else None
-
-
-def _as_array(name: str, given: Any, allowed: tuple[str, ...]) -> NDArray[Any]:
-    kinds = " or ".join(allowed)
-    torch = _torch_of(given)
-    if torch is not None:
-        if given.device.type != "cpu" or given.layout != torch.strided:
-            where = f"on {given.device}, layout {given.layout}"
-            raise ValueError(f"{name} is {where}; allowed: a dense tensor on cpu")
-        if str(given.dtype).removeprefix("torch.") not in allowed:
-            raise ValueError(f"{name} has dtype {given.dtype}; allowed: {kinds}")
-        given = given.detach()
-        half = given.dtype == torch.bfloat16
-        return np.asarray(given.view(torch.uint16).numpy() if half else given.numpy())
-    if not isinstance(given, np.ndarray):
-        raise ValueError(f"{name} is a {type(given).__name__}; allowed: numpy array, torch tensor")
-    if given.dtype != np.float32:
-        raise ValueError(f"{name} has dtype {given.dtype}; allowed: {kinds}")
-    return given
-
-
-def _restored(matrix: NDArray[Any], kind: str) -> NDArray[Any]:
-    if kind == "bfloat16":
-        return matrix if matrix.dtype == np.uint16 else storage.narrow(matrix)
-    return storage.widen(matrix)
+def _number(name: str, value: Any, least: int, kind: type[float]) -> float:
+    right = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (right and least <= value < math.inf and value == kind(value)):
+        raise ValueError(f"{name}={value!r}: allowed: {kind.__name__} in [{least}, inf)")
+    return kind(value)

@@ -5,7 +5,8 @@ Zeros among the activations change with every input, so the matrix stays dense a
 what they make unnecessary: whole rows whose output is not wanted (`Rows`), or whole columns whose
 input is zero (`Columns`, which keeps the transpose, because a column must lie in one piece to be
 skipped). Each format is built once from a matrix [m, n] and then called with x [n]; all run on one
-thread and give what the dense product gives, NaN and infinity included.  Chapter: Sparse
+thread and give what the dense product gives, NaN and infinity included. `Dense` and `Rows` read the
+matrix where it lies, as it is at the call; the others keep what they made of it.  Chapter: Sparse
 matrix–vector products.
 """
 
@@ -48,9 +49,8 @@ class Rows:
     def __call__(self, x: Floats, wanted: NDArray[np.bool_]) -> Floats:
         """Multiply x [n] by the rows where wanted [m] is set; returns [m]."""
         x = checked_input(x, self.matrix.shape[1])
-        if wanted.dtype != np.bool_ or wanted.shape != self.matrix.shape[:1]:
-            given = f"{wanted.dtype} {wanted.shape}"
-            raise ValueError(f"wanted is {given}; allowed: bool ({len(self.matrix)},)")
+        if storage.checked("wanted", wanted, ("bool",)).shape != self.matrix.shape[:1]:
+            raise ValueError(f"wanted={list(wanted.shape)}: allowed: [{len(self.matrix)}]")
         y = np.zeros(len(self.matrix), np.float32)
         rows = np.flatnonzero(wanted)
         kernels.dots(self.matrix, x[None], listed(rows), len(rows), y[None], self.matrix)
@@ -61,7 +61,7 @@ class Columns:
     """y = A x as a sum of columns, reading only those whose x_j is not zero; keeps Aᵀ."""
 
     def __init__(self, matrix: Floats) -> None:
-        self.transposed = np.ascontiguousarray(checked(matrix).T)
+        self.transposed = np.array(checked(matrix).T, order="C")  # never a view: _finite is kept
         self.nbytes = self.transposed.nbytes
         self._finite = bool(np.isfinite(storage.largest(self.transposed)))
 
@@ -119,17 +119,14 @@ def listed(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def checked(matrix: Any) -> Floats:
     """The matrix, C-contiguous; raises ValueError unless it is a float32 matrix."""
-    if not isinstance(matrix, np.ndarray) or matrix.dtype != np.float32 or matrix.ndim != 2:
-        given = f"{getattr(matrix, 'dtype', type(matrix).__name__)} {np.shape(matrix)}"
-        raise ValueError(f"matrix is {given}; allowed: a float32 array [m, n]")
-    return np.ascontiguousarray(matrix)
+    return np.ascontiguousarray(storage.checked("matrix", matrix, dimensions=2))
 
 
 def checked_input(x: Any, columns: int) -> Floats:
     """The vector, contiguous; raises ValueError unless it is float32 of this length."""
-    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape != (columns,):
-        given = f"{getattr(x, 'dtype', type(x).__name__)} {np.shape(x)}"
-        raise ValueError(f"x is {given}; allowed: a float32 array ({columns},)")
+    x = storage.checked("x", x)
+    if x.shape != (columns,):
+        raise ValueError(f"x=float32 {list(x.shape)}: allowed: [{columns}]")
     return np.ascontiguousarray(x)
 
 

@@ -42,7 +42,7 @@ def bytes_read(
     elif method == "oracle":
         rows = 3 * active * row
     else:
-        raise ValueError(f"method is {method!r}; allowed: {', '.join(METHODS)}")
+        raise ValueError(f"method={method!r}: allowed: {', '.join(METHODS)}")
     return neurons * rows
 
 

@@ -58,7 +58,7 @@ def make_layer(
     Raises ValueError unless 0 ≤ sparsity < 1.  Chapter: The sparse FFN, explained.
     """
     if not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity is {sparsity}; allowed: [0, 1)")
+        raise ValueError(f"sparsity={sparsity}: allowed: [0, 1)")
     rng = np.random.default_rng([seed, width, neurons])
     stacked = rng.standard_normal((2 * neurons, width), np.float32)
     stacked *= np.float32(width**-0.5)
