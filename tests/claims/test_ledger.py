@@ -1,11 +1,24 @@
 import math
+from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stocha.base.errors import UserError
 from stocha.base.statistics import Estimate, estimate
-from stocha.claims.ledger import Verdict, both, within
+from stocha.claims.ledger import (
+    Assessment,
+    Band,
+    Claim,
+    Tables,
+    Verdict,
+    both,
+    claim,
+    claims_in,
+    ledger,
+    within,
+)
 
 numbers = st.floats(-1e3, 1e3)
 
@@ -42,3 +55,69 @@ def test_one_run_and_a_missing_value_resolve_nothing():
 def test_a_claim_of_two_halves(first, second, expected):
     assert both(first, second) is expected
     assert both(second, first) is expected
+
+
+@pytest.mark.parametrize(
+    ("band", "text"),
+    [
+        (Band(0.4, 0.6), "0.40–0.60"),
+        (Band(-0.05, 0.05), "±0.05"),
+        (Band(-math.inf, 0.5), "below 0.5"),
+        (Band(0.6, math.inf), "above 0.6"),
+    ],
+)
+def test_a_criterion_says_the_band_that_decides(band, text):
+    assert str(band) == text
+
+
+@pytest.fixture
+def ours(tmp_path):
+    folder = tmp_path / "11_ours"
+    folder.mkdir()
+    (folder / "numbers.csv").write_text("run,value\n0,0.50\n1,0.52\n2,0.48\n")
+    return folder
+
+
+@claim("T2", "Half.", "In a band.", source="us", page="11_ours")
+def half(tables):
+    found = estimate(tables("11_ours", "numbers")["value"])
+    return Assessment(within(found, 0.4, 0.6), found.text())
+
+
+def test_a_claim_is_its_words_and_its_function(ours):
+    row = ledger([half], Tables(ours.parent)).iloc[0]
+    assert (row["id"], row["claim"], row["criterion"]) == ("T2", "Half.", "In a band.")
+    assert row["verdict"] == "replicated"
+    assert row["estimate"] == "0.500 [0.450, 0.550]"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text(""),
+        lambda path: path.write_text("run,other\n0,1\n"),
+        lambda path: path.write_text("run,value\n0,x\n1,y\n"),
+        lambda path: path.write_text("run,value\n"),
+        lambda path: path.write_bytes(b"\xff\xfe\x00"),
+        lambda path: path.write_text("<<<<<<< ours\nrun,value\n=======\n0,1,2\n"),
+    ],
+)
+def test_a_damaged_table_is_named(ours, damage):
+    damage(ours / "numbers.csv")
+    with pytest.raises(UserError, match=r"11_ours/numbers\.csv: ") as caught:
+        ledger([half], Tables(ours.parent))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_nothing_is_recorded_of_is_not_yet_studied(tmp_path):
+    table = ledger([half, Claim("Q4", "us", "And?")], Tables(tmp_path))
+    assert set(table["verdict"]) == {Verdict.NOT_STUDIED.value}
+
+
+def test_claims_stand_in_the_ledgers_order_once_each():
+    module = ModuleType("some")
+    module.b, module.a, module.c = half, Claim("Q10", "us", "?"), Claim("Q9", "us", "?")
+    assert [each.id for each in claims_in(module)] == ["T2", "Q9", "Q10"]
+    with pytest.raises(AssertionError, match="an id stands twice"):
+        claims_in(module, module)

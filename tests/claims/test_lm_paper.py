@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stocha.claims.all import CLAIMS
 from stocha.claims.campaign import SWEEPS
 from stocha.claims.ledger import Assessment, Tables, Verdict, assess
 from stocha.claims.open_questions import GRADUAL, q1_gradual_against_flip
-from stocha.claims.paper import CLAIMS
 
 CAMPAIGN, MORE = SWEEPS
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -318,9 +318,9 @@ def test_q1_shows_the_language_model_and_is_decided_by_the_toy_network(tmp_path)
         for (arm, level), run in product(arms.items(), SEEDS)
     ]
     pd.DataFrame(toy).to_csv(folder / "final.csv", index=False)
-    alone = q1_gradual_against_flip(Tables(tmp_path))
+    alone = q1_gradual_against_flip.assess(Tables(tmp_path))
     write(tmp_path, "points", per_run({"anneal": 2.5, ALONE: 2.0}, "relu_loss"))
-    beside = q1_gradual_against_flip(Tables(tmp_path))
+    beside = q1_gradual_against_flip.assess(Tables(tmp_path))
     assert alone.verdict is beside.verdict is Verdict.ANSWERED
     assert beside.estimate == alone.estimate
     assert re.search(r"anneal SiLU → ReLU − Swi\+FT\(0.1\) \+0\.(50|49)", beside.beside)

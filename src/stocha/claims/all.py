@@ -1,5 +1,6 @@
 """Every claim of the ledger, in its order."""
 
-from stocha.claims import open_questions, paper, toy
+from stocha.claims import open_questions, paper, sparse, toy
+from stocha.claims.ledger import claims_in
 
-CLAIMS = (*toy.CLAIMS, *paper.CLAIMS, *open_questions.CLAIMS)
+CLAIMS = claims_in(toy, paper, sparse, open_questions)

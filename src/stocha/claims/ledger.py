@@ -1,12 +1,24 @@
-"""A claim, its criterion and its verdict, computed from recorded tables."""
+"""A claim, its criterion and its verdict, computed from recorded tables.
+
+A claim stands in one place: a function from tables to an assessment, decorated with the claim's
+words. Where its criterion has a number, text and function read it from one constant::
+
+    @claim("T2", "ReLU: about half is small.", f"The interval lies in {HALF}.", source=POST, page=…)
+    def relu_half(tables: Tables) -> Assessment:
+        found = estimate(…)
+        return Assessment(within(found, *HALF), found.text())
+"""
 
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import pandas as pd
 
+from stocha.base.errors import UserError
 from stocha.base.paths import results_root
 from stocha.base.statistics import Estimate
 
@@ -21,6 +33,23 @@ class Verdict(enum.StrEnum):
     NOT_STUDIED = "not yet studied"
     ANSWERED = "answered"
     """For an open question, which has no reported value to replicate."""
+
+
+class Band(NamedTuple):
+    """Where an estimate must lie; an end that is infinite is none."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """`0.40–0.60`, `±0.05`, `below 0.5` or `above 0.6`."""
+        if self.low == -self.high:
+            return f"±{self.high:g}"
+        if self.low == float("-inf"):
+            return f"below {self.high:g}"
+        if self.high == float("inf"):
+            return f"above {self.low:g}"
+        return f"{self.low:.2f}–{self.high:.2f}"
 
 
 def within(found: Estimate, low: float, high: float) -> Verdict:
@@ -55,18 +84,28 @@ class Assessment:
 
 
 class Tables:
-    """Recorded tables by notebook and name: `tables("11_toy_classification", "curves")`."""
+    """Recorded tables by notebook or sweep and name: `tables("toy_p", "points")`."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or results_root()
+        self.read: list[Path] = []
 
     def __call__(self, notebook: str, name: str) -> pd.DataFrame:
         """The table.
 
         Raises:
-            FileNotFoundError: it has not been recorded.
+            FileNotFoundError: nothing of `notebook` is recorded.
+            UserError: the table is missing beside others, or cannot be read.
         """
-        return pd.read_csv(self.root / notebook / f"{name}.csv")
+        path = self.root / notebook / f"{name}.csv"
+        self.read.append(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"{path.parent}: nothing is recorded")
+        try:
+            return pd.read_csv(path)
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: allowed: a recorded table: {reason}") from None
 
 
 Assess = Callable[[Tables], Assessment]
@@ -74,46 +113,78 @@ Assess = Callable[[Tables], Assessment]
 
 @dataclass(frozen=True)
 class Claim:
-    """One line of the ledger; ids and statements as in the study's list of claims."""
+    """One line of the ledger; ids and statements as in chapter `sources`."""
 
     id: str
     source: str
     statement: str
-    criterion: str
-    page: str | None
+    criterion: str = ""
+    page: str | None = None
     """The notebook that studies it; None while nothing does."""
     assess: Assess | None = None
     reported: str = "—"
 
 
+def claim(
+    id: str,
+    statement: str,
+    criterion: str,
+    *,
+    source: str,
+    page: str,
+    reported: str = "—",
+) -> Callable[[Assess], Claim]:
+    """Make a claim of the function that assesses it."""
+    return lambda assess: Claim(id, source, statement, criterion, page, assess, reported)
+
+
+def claims_in(*modules: ModuleType) -> tuple[Claim, ...]:
+    """Every claim that the modules define, T before L before Q, by number."""
+    found = [each for module in modules for each in vars(module).values() if type(each) is Claim]
+    ids = [each.id for each in found]
+    assert len(set(ids)) == len(ids), f"an id stands twice: {sorted(ids)}"
+    return tuple(sorted(found, key=lambda each: ("TLQ".index(each.id[0]), int(each.id[1:]))))
+
+
 def assess(claim: Claim, tables: Tables) -> Assessment:
-    """The claim's assessment; not yet studied where its code or its tables are missing."""
+    """The claim's assessment; not yet studied where nothing assesses it or nothing is recorded.
+
+    Raises:
+        UserError: a table that it rests on is missing beside others, or is damaged.
+    """
     nothing = Assessment(Verdict.NOT_STUDIED, "—")
     if claim.assess is None:
         return nothing
+    before = len(tables.read)
     try:
         return claim.assess(tables)
     except FileNotFoundError:
         return nothing
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:
+        files = ", ".join(dict.fromkeys(map(str, tables.read[before:])))
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{claim.id}: cannot be assessed from {files}: {reason}") from error
 
 
 def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFrame:
     """One row a claim: id, source, claim, reported, criterion, estimate, beside, verdict, page."""
     tables = tables or Tables()
     rows = []
-    for claim in claims:
-        found = assess(claim, tables)
+    for each in claims:
+        found = assess(each, tables)
         rows.append(
             {
-                "id": claim.id,
-                "source": claim.source,
-                "claim": claim.statement,
-                "reported": claim.reported,
-                "criterion": claim.criterion,
+                "id": each.id,
+                "source": each.source,
+                "claim": each.statement,
+                "reported": each.reported,
+                "criterion": each.criterion,
                 "estimate": found.estimate,
                 "beside": found.beside,
                 "verdict": found.verdict.value,
-                "page": claim.page or "",
+                "page": each.page or "",
             }
         )
     return pd.DataFrame(rows)

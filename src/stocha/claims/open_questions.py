@@ -1,8 +1,10 @@
 """Q1–Q6: the questions that the two posts leave open."""
 
+from functools import partial
+
 from stocha.base.statistics import Estimate, estimate
 from stocha.claims.campaign import by_seed, paired, recorded
-from stocha.claims.ledger import Assessment, Claim, Tables, Verdict
+from stocha.claims.ledger import Assessment, Claim, Tables, Verdict, claim
 from stocha.claims.toy import CLASSIFICATION, final_losses
 
 GRADUAL = "13_gradual_or_sudden"
@@ -11,6 +13,7 @@ _PAIRED = (
     "Answered where a 95 % interval of the difference in final validation loss, paired over "
     "networks, excludes zero."
 )
+_question = partial(claim, criterion=_PAIRED, source=_SOURCE)
 
 
 def _under_relu(tables: Tables, arms: dict[str, str], reference: str) -> dict[str, Estimate]:
@@ -26,8 +29,14 @@ def _answer(differences: dict[str, Estimate]) -> Assessment:
     return Assessment(Verdict.ANSWERED if resolved else Verdict.NOT_RESOLVED, text)
 
 
+@_question(
+    "Q1",
+    "What if one activation changes gradually into the other instead of a flip? "
+    "(Anneal minus Swi+FT at α = 0.1, both under ReLU.)",
+    page=GRADUAL,
+)
 def q1_gradual_against_flip(tables: Tables) -> Assessment:
-    """Q1: annealing p from 1 to 0 against a flip at 10 % before the end.
+    """Annealing p from 1 to 0 against a flip at 10 % before the end.
 
     The language model's control stands beside it; the verdict is the toy network's.
     """
@@ -43,55 +52,34 @@ def q1_gradual_against_flip(tables: Tables) -> Assessment:
     return Assessment(found.verdict, found.estimate, f"language model: {control.text()}")
 
 
+@_question(
+    "Q2",
+    "How often should one switch? (Alternation minus a draw per element, both under ReLU.)",
+    page=GRADUAL,
+)
 def q2_how_often(tables: Tables) -> Assessment:
-    """Q2: alternation every step and every epoch against a draw per element."""
+    """Alternation every step and every epoch against a draw per element."""
     arms = {"every step": "every 1", "every 32 steps": "every 32"}
     return _answer(_under_relu(tables, arms, "stocha"))
 
 
+@_question(
+    "Q3",
+    "What if the switch depends on the input? (Learned gates minus StochA(0.5), each with its own "
+    "activation.)",
+    page=CLASSIFICATION,
+)
 def q3_input_dependent(tables: Tables) -> Assessment:
-    """Q3: the two learned gates against StochA's fixed p, each with its own activation."""
+    """The two learned gates against StochA's fixed p, each with its own activation."""
     final = final_losses(tables, "val_loss")
     gated = {"learnable": "learnable_stoch", "Gumbel": "gumbel_stoch"}
     return _answer({name: estimate(final[arm] - final["stocha"]) for name, arm in gated.items()})
 
 
-CLAIMS = (
-    Claim(
-        "Q1",
-        _SOURCE,
-        "What if one activation changes gradually into the other instead of a flip? "
-        "(Anneal minus Swi+FT at α = 0.1, both under ReLU.)",
-        _PAIRED,
-        GRADUAL,
-        q1_gradual_against_flip,
-    ),
-    Claim(
-        "Q2",
-        _SOURCE,
-        "How often should one switch? (Alternation minus a draw per element, both under ReLU.)",
-        _PAIRED,
-        GRADUAL,
-        q2_how_often,
-    ),
-    Claim(
-        "Q3",
-        _SOURCE,
-        "What if the switch depends on the input? (Learned gates minus StochA(0.5), each with its "
-        "own activation.)",
-        _PAIRED,
-        CLASSIFICATION,
-        q3_input_dependent,
-    ),
-    Claim(
-        "Q4", _SOURCE, "Uncertainty from sampled activations, as with Bayesian dropout?", "", None
-    ),
-    Claim(
-        "Q5",
-        _SOURCE,
-        "A full comparison with GELU, ReLU², xIELU, RReLU, ASH, dropout and LayerDrop?",
-        "",
-        None,
-    ),
-    Claim("Q6", _SOURCE, "What can a GPU do with such sparsity?", "", None),
+Q4 = Claim("Q4", _SOURCE, "Uncertainty from sampled activations, as with Bayesian dropout?")
+Q5 = Claim(
+    "Q5",
+    _SOURCE,
+    "A full comparison with GELU, ReLU², xIELU, RReLU, ASH, dropout and LayerDrop?",
 )
+Q6 = Claim("Q6", _SOURCE, "What can a GPU do with such sparsity?")

@@ -1,20 +1,33 @@
 """T1–T8: the toy post's claims, from the tables of chapters 11 and 12."""
 
+import math
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from stocha.base.statistics import Estimate, estimate
-from stocha.claims.ledger import Assessment, Claim, Tables, Verdict, both, within
+from stocha.claims.ledger import Assessment, Band, Tables, Verdict, both, claim, within
 
 CLASSIFICATION = "11_toy_classification"
 GATES = "12_gates"
-_SOURCE = "toy post"
 _LAST = 10
 """Epochs averaged at the end of training: one epoch of a stochastic activation is one draw."""
 _EARLY = 20
 _THRESHOLD = 1e-3
 """Magnitude below which an activation counts as tiny; chapter 11 shows that it does not matter."""
+_SIGNIFICANT = 0.05
+_ALIKE = 1
+"""Standard deviations between runs that means which are alike span less than."""
+_HALF, _QUARTER = Band(0.40, 0.60), Band(0.20, 0.30)
+_NONE, _NEAR = Band(-math.inf, 0.02), Band(-0.05, 0.05)
+_MUCH_SMALLER = Band(-math.inf, 0.5)
+_EVEN, _SILU, _RELU = Band(0.45, 0.55), Band(-math.inf, 0.5), Band(0.6, math.inf)
+"""Of the mean α, the weight of ReLU: an even mix, a preference for SiLU, for ReLU."""
+_NARROW, _WIDE = 4, 16
+
+_post = partial(claim, source="toy post")
 
 
 def _first_layer(tables: Tables, activation: str, name: str = "sparsity") -> pd.DataFrame:
@@ -48,13 +61,22 @@ def _spread(final: pd.DataFrame) -> float:
     return float((means.max() - means.min()) / pooled)
 
 
-def t1_training_ordered_validation_alike(tables: Tables) -> Assessment:
-    """T1, by the range of the activations' final losses against the spread between runs."""
+@_post(
+    "T1",
+    "Training losses show a rough ordering of the activations; validation losses look alike.",
+    f"Mean of the last {_LAST} epochs of each run. Ordering: Friedman test over runs, "
+    f"p < {_SIGNIFICANT}. Alike: the activations' means span less than {_ALIKE} standard deviation "
+    "between runs.",
+    page=CLASSIFICATION,
+    reported="seen in the post's curves",
+)
+def t1_ordered(tables: Tables) -> Assessment:
+    """The range of the activations' final losses against the spread between runs."""
     final = {loss: final_losses(tables, loss) for loss in ("train_loss", "val_loss")}
     p_value = float(stats.friedmanchisquare(*final["train_loss"].to_numpy().T).pvalue)
     train, val = _spread(final["train_loss"]), _spread(final["val_loss"])
-    ordered = Verdict.REPLICATED if p_value < 0.05 else Verdict.NOT_RESOLVED
-    alike = Verdict.REPLICATED if val < 1 else Verdict.CONTRADICTED
+    ordered = Verdict.REPLICATED if p_value < _SIGNIFICANT else Verdict.NOT_RESOLVED
+    alike = Verdict.REPLICATED if val < _ALIKE else Verdict.CONTRADICTED
     text = f"range in sd: training {train:.2f} (Friedman p = {p_value:.2g}), validation {val:.2f}"
     return Assessment(both(ordered, alike), text)
 
@@ -78,41 +100,70 @@ def _beside(tables: Tables, activation: str) -> str:
     return f"{text}; living, widths {widths}: {means.min():.3f} to {means.max():.3f}"
 
 
-def _in_band_throughout(tables: Tables, activation: str, low: float, high: float) -> Assessment:
+def _in_band_throughout(tables: Tables, activation: str, band: Band) -> Assessment:
     by_epoch = _first_layer(tables, activation)
     average = estimate(by_epoch.mean())
     over_runs = by_epoch.mean(axis="columns")
-    verdict = within(average, low, high)
-    if verdict is Verdict.REPLICATED and not over_runs.between(low, high).all():
+    verdict = within(average, *band)
+    if verdict is Verdict.REPLICATED and not over_runs.between(*band).all():
         verdict = Verdict.PARTLY
     text = f"{average.text()}; by epoch {over_runs.min():.3f} to {over_runs.max():.3f}"
     return Assessment(verdict, text + _beside(tables, activation))
 
 
+@_post(
+    "T2",
+    "ReLU: about half of the first layer's activations are small throughout.",
+    f"The interval of the average over epochs lies in {_HALF}, and so does each epoch's mean.",
+    page=CLASSIFICATION,
+    reported="about 0.5",
+)
 def t2_relu_half(tables: Tables) -> Assessment:
-    """T2: first-layer sparsity of ReLU."""
-    return _in_band_throughout(tables, "relu", 0.40, 0.60)
+    """First-layer sparsity of ReLU."""
+    return _in_band_throughout(tables, "relu", _HALF)
 
 
+@_post(
+    "T3",
+    "StochA(0.5): about a quarter is small.",
+    f"The interval of the average over epochs lies in {_QUARTER}, and so does each epoch's mean.",
+    page=CLASSIFICATION,
+    reported="about 0.25",
+)
 def t3_stocha_quarter(tables: Tables) -> Assessment:
-    """T3: first-layer sparsity of StochA(0.5)."""
-    return _in_band_throughout(tables, "stocha", 0.20, 0.30)
+    """First-layer sparsity of StochA(0.5)."""
+    return _in_band_throughout(tables, "stocha", _QUARTER)
 
 
-def t4_learnable_none(tables: Tables) -> Assessment:
-    """T4: first-layer sparsity of the learnable mixture."""
+@_post(
+    "T4",
+    "The learnable mixture has practically no tiny activations.",
+    f"The interval of the average over epochs lies {_NONE}.",
+    page=CLASSIFICATION,
+    reported="practically none",
+)
+def t4_mixture_none(tables: Tables) -> Assessment:
+    """First-layer sparsity of the learnable mixture."""
     average = estimate(_first_layer(tables, "learnable_stoch").mean())
     text = average.text(".4f") + _beside(tables, "learnable_stoch")
-    return Assessment(within(average, -0.02, 0.02), text)
+    return Assessment(within(average, *_NONE), text)
 
 
-def t5_gumbel_settles_lower(tables: Tables) -> Assessment:
-    """T5: Gumbel's sparsity against StochA's at the first epoch, and against its own at the end."""
+@_post(
+    "T5",
+    "Gumbel StochA starts near StochA and settles at a much smaller fraction.",
+    f"First epoch within {_NEAR} of StochA's; the last {_LAST} epochs, as a share of its own "
+    f"first epoch, {_MUCH_SMALLER}.",
+    page=CLASSIFICATION,
+    reported="starts near 0.25, ends much lower",
+)
+def t5_gumbel_falls(tables: Tables) -> Assessment:
+    """Gumbel's sparsity against StochA's at the first epoch, and against its own at the end."""
     gumbel, stocha = _first_layer(tables, "gumbel_stoch"), _first_layer(tables, "stocha")
     start = estimate(gumbel.iloc[0] - stocha.iloc[0])
     ratio = estimate(_last(gumbel) / gumbel.iloc[0])
     text = f"first epoch minus StochA {start.text()}; end / first epoch {ratio.text('.2f')}"
-    return Assessment(both(within(start, -0.05, 0.05), within(ratio, -np.inf, 0.5)), text)
+    return Assessment(both(within(start, *_NEAR), within(ratio, *_MUCH_SMALLER)), text)
 
 
 def _alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) -> pd.DataFrame:
@@ -131,109 +182,51 @@ def _final_alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) 
     return estimate(_last(_alpha(tables, activation, bottleneck, decay)))
 
 
-def t6_learnable_even(tables: Tables) -> Assessment:
-    """T6: the learnable gate's mean α from an early epoch on, with the post's weight decay."""
-    alpha = _alpha(tables, "learnable_stoch", 4, decay=True)
+@_post(
+    "T6",
+    "The learnable gate quickly converges to an even mix.",
+    f"Mean α from epoch {_EARLY} on lies in {_EVEN} (bottleneck {_NARROW}, decay on the gate, as "
+    "posted).",
+    page=GATES,
+    reported="0.5–0.5",
+)
+def t6_mixture_even(tables: Tables) -> Assessment:
+    """The learnable gate's mean α from an early epoch on, with the post's weight decay."""
+    alpha = _alpha(tables, "learnable_stoch", _NARROW, decay=True)
     later = estimate(alpha[alpha.index >= _EARLY].mean())
-    without = _final_alpha(tables, "learnable_stoch", 4, decay=False)
+    without = _final_alpha(tables, "learnable_stoch", _NARROW, decay=False)
     text = f"α = {later.text()}; without decay on the gate, at the end {without.text()}"
-    return Assessment(within(later, 0.45, 0.55), text)
+    return Assessment(within(later, *_EVEN), text)
 
 
+@_post(
+    "T7",
+    "The Gumbel gate prefers SiLU for a short while, then equilibrates.",
+    f"The lowest mean α (weight of ReLU) up to epoch {_EARLY} lies {_SILU}; that of the last "
+    f"{_LAST} epochs in {_EVEN}.",
+    page=GATES,
+    reported="seen in the post's curves",
+)
 def t7_gumbel_equilibrates(tables: Tables) -> Assessment:
-    """T7: the Gumbel gate's lowest mean α among the early epochs, and its end."""
-    alpha = _alpha(tables, "gumbel_stoch", 4, decay=True)
+    """The Gumbel gate's lowest mean α among the early epochs, and its end."""
+    alpha = _alpha(tables, "gumbel_stoch", _NARROW, decay=True)
     early = alpha[alpha.index <= _EARLY]
     lowest = estimate(early.iloc[early.mean(axis="columns").argmin()])
-    end = _final_alpha(tables, "gumbel_stoch", 4, decay=True)
+    end = _final_alpha(tables, "gumbel_stoch", _NARROW, decay=True)
     text = f"lowest early α {lowest.text()}; at the end {end.text()}"
-    return Assessment(both(within(lowest, -np.inf, 0.5), within(end, 0.45, 0.55)), text)
+    return Assessment(both(within(lowest, *_SILU), within(end, *_EVEN)), text)
 
 
-def t8_wide_prefers_relu(tables: Tables) -> Assessment:
-    """T8: both gates' final α with bottleneck 16."""
-    learnable = _final_alpha(tables, "learnable_stoch", 16, decay=True)
-    gumbel = _final_alpha(tables, "gumbel_stoch", 16, decay=True)
-    text = f"α learnable {learnable.text()}, Gumbel {gumbel.text()}"
-    return Assessment(both(within(learnable, 0.6, np.inf), within(gumbel, 0.6, np.inf)), text)
-
-
-CLAIMS = (
-    Claim(
-        "T1",
-        _SOURCE,
-        "Training losses show a rough ordering of the activations; validation losses look alike.",
-        f"Mean of the last {_LAST} epochs of each run. Ordering: Friedman test over runs, "
-        "p < 0.05. Alike: the activations' means span less than one standard deviation between "
-        "runs.",
-        CLASSIFICATION,
-        t1_training_ordered_validation_alike,
-        reported="seen in the post's curves",
-    ),
-    Claim(
-        "T2",
-        _SOURCE,
-        "ReLU: about half of the first layer's activations are small throughout.",
-        "The interval of the average over epochs lies in 0.40–0.60, and so does each epoch's mean.",
-        CLASSIFICATION,
-        t2_relu_half,
-        reported="about 0.5",
-    ),
-    Claim(
-        "T3",
-        _SOURCE,
-        "StochA(0.5): about a quarter is small.",
-        "The interval of the average over epochs lies in 0.20–0.30, and so does each epoch's mean.",
-        CLASSIFICATION,
-        t3_stocha_quarter,
-        reported="about 0.25",
-    ),
-    Claim(
-        "T4",
-        _SOURCE,
-        "The learnable mixture has practically no tiny activations.",
-        "The interval of the average over epochs lies below 0.02.",
-        CLASSIFICATION,
-        t4_learnable_none,
-        reported="practically none",
-    ),
-    Claim(
-        "T5",
-        _SOURCE,
-        "Gumbel StochA starts near StochA and settles at a much smaller fraction.",
-        f"First epoch within ±0.05 of StochA's; the last {_LAST} epochs below half of its own "
-        "first epoch.",
-        CLASSIFICATION,
-        t5_gumbel_settles_lower,
-        reported="starts near 0.25, ends much lower",
-    ),
-    Claim(
-        "T6",
-        _SOURCE,
-        "The learnable gate quickly converges to an even mix.",
-        f"Mean α from epoch {_EARLY} on lies in 0.45–0.55 (bottleneck 4, decay on the gate, as "
-        "posted).",
-        GATES,
-        t6_learnable_even,
-        reported="0.5–0.5",
-    ),
-    Claim(
-        "T7",
-        _SOURCE,
-        "The Gumbel gate prefers SiLU for a short while, then equilibrates.",
-        f"The lowest mean α (weight of ReLU) up to epoch {_EARLY} lies below 0.5; that of the "
-        f"last {_LAST} epochs in 0.45–0.55.",
-        GATES,
-        t7_gumbel_equilibrates,
-        reported="seen in the post's curves",
-    ),
-    Claim(
-        "T8",
-        _SOURCE,
-        "With bottleneck 16 the gates strongly prefer ReLU.",
-        f"Mean α of the last {_LAST} epochs above 0.6, for both gates.",
-        GATES,
-        t8_wide_prefers_relu,
-        reported="strong preference for ReLU",
-    ),
+@_post(
+    "T8",
+    f"With bottleneck {_WIDE} the gates strongly prefer ReLU.",
+    f"Mean α of the last {_LAST} epochs {_RELU}, for both gates.",
+    page=GATES,
+    reported="strong preference for ReLU",
 )
+def t8_wide_prefers_relu(tables: Tables) -> Assessment:
+    """Both gates' final α in wide layers."""
+    learnable = _final_alpha(tables, "learnable_stoch", _WIDE, decay=True)
+    gumbel = _final_alpha(tables, "gumbel_stoch", _WIDE, decay=True)
+    text = f"α learnable {learnable.text()}, Gumbel {gumbel.text()}"
+    return Assessment(both(within(learnable, *_RELU), within(gumbel, *_RELU)), text)

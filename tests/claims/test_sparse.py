@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from stocha.claims.ledger import Tables, Verdict
-from stocha.claims.paper import SPARSE_FFN, l7_speed_at_90_percent
+from stocha.claims.sparse import PAGE, l7_speed_of_the_ffn
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_l7_rests_on_the_quartiles_at_90_percent_in_one_thread(tmp_path, quartil
         for method in ("numba sparse", "numba screened")
         for values in [quartiles if (threads, sparsity) == (1, 0.9) else (0.1, 9.0, 10.0)]
     ]
-    (tmp_path / SPARSE_FFN).mkdir()
-    pd.DataFrame(rows).to_csv(tmp_path / SPARSE_FFN / "ffn_speed.csv", index=False)
-    found = l7_speed_at_90_percent(Tables(tmp_path))
+    (tmp_path / PAGE).mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / PAGE / "ffn_speed.csv", index=False)
+    found = l7_speed_of_the_ffn.assess(Tables(tmp_path))
     assert found.verdict is expected
     assert f"{quartiles[1]:.2f}×" in found.estimate
