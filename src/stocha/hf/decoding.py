@@ -1,0 +1,62 @@
+"""Decoding on the CPU with feed-forward layers that skip the weights of inactive neurons."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stocha.hf.exchange import current, layers
+from stocha.sparse.ffn import ACTIVATIONS, BATCH, SparseFFN
+
+
+class SparseMLP(nn.Module):
+    """A model's own feed-forward layer, read sparsely while it decodes.
+
+    Parameters: `mlp`, whose four modules it keeps by name, so that the model's parameters keep
+    theirs; `ffn`, the same weights laid out for sparse reading. forward(x), x [..., width]: many
+    inputs at once, as in a prompt, and training go through the dense modules, whose products of
+    matrices read each weight once for all of them.
+    """
+
+    def __init__(self, mlp: Any, ffn: SparseFFN) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj = mlp.gate_proj, mlp.up_proj
+        self.down_proj, self.act_fn = mlp.down_proj, mlp.act_fn
+        self.ffn = ffn
+        self.train(mlp.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or x.numel() // x.shape[-1] > BATCH:
+            return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))  # type: ignore[no-any-return]
+        return self.ffn(x.float()).to(x.dtype)  # type: ignore[no-any-return]
+
+
+def sparse(model: PreTrainedModel, **options: Any) -> PreTrainedModel:
+    """Make a model on the CPU decode with `SparseFFN` layers, in place; `model.generate` as usual.
+
+    Parameters: `model` with ReLU or ReLU², float32 or bfloat16 (with SiLU too, where `threshold`
+    makes it an approximation); `options` of `SparseFFN.from_linear`: method, threshold, threads,
+    weights, break_even. Where the break-even points are to be measured, the first layer's stand for
+    all.
+    ReLU's are exact: what is skipped is zero. The sums are taken in another order than in a dense
+    product, hence differ from it in the last bits. The sparse layers hold a copy of the weights:
+    what changes in the model afterwards does not reach them.
+    Returns the model. Raises ValueError for another architecture, activation, device or dtype.
+    Chapters *The sparse FFN, explained* and *Decoding, end to end*.
+    """
+    activation = current(model)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation={activation}: allowed: {', '.join(ACTIVATIONS)}")
+    found = layers(model)
+    ffns = []
+    for mlp in found:
+        weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        ffns.append(SparseFFN.from_linear(*weights, activation=activation, **options))
+        options.setdefault("break_even", ffns[0].break_even)
+    own = {id(mlp): SparseMLP(mlp, ffn) for mlp, ffn in zip(found, ffns, strict=True)}
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if id(child) in own:
+                setattr(parent, name, own[id(child)])
+    model.train(False)
+    return model

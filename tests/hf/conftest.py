@@ -1,0 +1,37 @@
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+import transformers
+
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
+def tiny(model_type: str = "llama", **changes) -> transformers.PreTrainedModel:
+    """A random model of a family, in evaluation mode, always the same."""
+    transformers.set_seed(0)
+    config = transformers.AutoConfig.for_model(model_type, **SIZES | changes)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # far enough from zero that activations differ
+    return model.eval()
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    return torch.randint(3, 64, (2, 12), generator=torch.Generator().manual_seed(1))
