@@ -1,11 +1,10 @@
-"""One language model, trained with one arm and one seed: everything that the campaign records of it.
+"""One language model, trained with one arm and one seed, and everything recorded of it.
 
 `run` is the experiment; the page that shows it is *One run, live*. Its tables are tidy, one row an
 observation, each with the name of its arm.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from stocha import switching
 from stocha.activations import Activation, make
+from stocha.arms import PARAMETERS, Arm, planned, switch_step
+from stocha.base.parameters import check, parameter
 from stocha.base.result import Progress, Result
 from stocha.lm import checkpoint, corpus, evaluation, probes, training
 from stocha.lm import schedule as rates
@@ -38,34 +38,52 @@ class Config:
     Raises ValueError for an impossible value, before any work.
     """
 
-    activation: str = "silu"
-    schedule: str = "swi_ft"
-    after: str = "relu"
-    alpha: float = 0.1
-    p: float = 0.5
-    positive: str = "identity"
-    granularity: str = "element"
-    draw: str = "sample"
-    threads: int = 1
-    seed: int = 0
-    lr: float = 0.002
-    lr_schedule: str = "cosine"
-    warmup: int = 50
-    tokens: int = 6_000_000
-    batch: int = 16
-    context: int = 256
-    width: int = 128
-    layers: int = 4
-    ffn: int = 512
-    heads: int = 2
-    kv_heads: int = 1
-    vocabulary: int = 2048
-    corpus_bytes: int = 24_000_000
-    windows: int = 128
-    questions: int = 200
+    activation: str = parameter(
+        "silu", "before any switch", "{relu, silu, gelu, relu2, stocha, bernoulli_silu}"
+    )
+    schedule: str = parameter("swi_ft", "which activation when", "{constant, swi_ft, anneal}")
+    after: str = parameter("relu", "swi_ft: the activation after the switch", "{relu, silu}")
+    alpha: float = parameter(0.1, "swi_ft: share of the steps after the switch", "(0, 1)")
+    p: float = parameter(0.5, "StochA: probability of SiLU", "[0, 1]")
+    positive: str = parameter("identity", "StochA: reading of x >= 0", "{identity, silu, mixed}")
+    granularity: str = parameter(
+        "element", "StochA: what one draw covers", "{element, token, layer}"
+    )
+    draw: str = parameter(
+        "sample",
+        "StochA, trained and evaluated: drawn, or its mean",
+        "{sample, expectation}",
+    )
+    threads: int = parameter(
+        1, "numeric threads; another number changes the last bits", "[1, 1024]"
+    )
+    seed: int = parameter(0, "of initialisation, data order and activation noise", "[0, inf)")
+    lr: float = parameter(0.002, "peak learning rate of AdamW", "(0, inf)")
+    lr_schedule: str = parameter("cosine", "after the warm-up", "{cosine, wsd}")
+    warmup: int = parameter(50, "steps of warm-up", "[0, inf)", smoke=5, book=30)
+    tokens: int = parameter(6_000_000, "to train on", "[1, inf)", smoke=20_480, book=1_228_800)
+    batch: int = parameter(16, "sequences a step", "[1, inf)", smoke=8)
+    context: int = parameter(256, "tokens a sequence", "[16, inf)", smoke=64, book=128)
+    width: int = parameter(128, "of the residual stream", "[2, inf)", smoke=32, book=64)
+    layers: int = parameter(4, "blocks", "[1, inf)", smoke=2, book=2)
+    ffn: int = parameter(512, "neurons of a block's feed-forward", "[1, inf)", smoke=64, book=256)
+    heads: int = parameter(2, "query heads", "[1, inf)")
+    kv_heads: int = parameter(1, "key-value heads they share", "[1, inf)")
+    vocabulary: int = parameter(2048, "tokens of the BPE", "[257, 65536]", smoke=512, book=1024)
+    corpus_bytes: int = parameter(
+        24_000_000,
+        "of text, what is held out apart",
+        "[1, inf)",
+        smoke=600_000,
+        book=5_000_000,
+    )
+    windows: int = parameter(128, "contexts evaluated of each split", "[1, inf)", smoke=8, book=64)
+    questions: int = parameter(200, "of each probe", "[1, inf)", smoke=8, book=100)
 
     def __post_init__(self) -> None:
-        total = self.training.steps(self.context)
+        check(self)
+        assert self.shape  # refuses widths that do not fit together
+        total = self.optimisation.steps(self.context)
         if self.schedule == "swi_ft" and not 0 < self.switch < total:
             raise ValueError(
                 f"alpha={self.alpha:g}: none of {total} steps is left on one side of the switch"
@@ -84,7 +102,7 @@ class Config:
         )
 
     @property
-    def training(self) -> TrainConfig:
+    def optimisation(self) -> TrainConfig:
         return TrainConfig(
             tokens=self.tokens,
             batch=self.batch,
@@ -96,31 +114,23 @@ class Config:
 
     @property
     def steps(self) -> int:
-        return self.training.steps(self.context)
+        return self.optimisation.steps(self.context)
 
     @property
     def switch(self) -> int:
         """The first step after the switch; `steps` where there is none."""
         if self.schedule != "swi_ft":
             return self.steps
-        return switching.switch_step(self.alpha, self.steps)
+        return switch_step(self.alpha, self.steps)
 
     @property
-    def arm(self) -> training.Arm:
-        plans = {
-            "constant": lambda: switching.constant(self.activation, self.p),
-            "swi_ft": lambda: switching.swi_ft(self.alpha, self.activation, self.after, self.p),
-            "anneal": lambda: switching.anneal("linear"),
-        }
-        return training.Arm(plans[self.schedule](), self.positive, self.granularity, self.draw)
+    def arm(self) -> Arm:
+        return planned(**{name: getattr(self, name) for name in PARAMETERS})
 
     @property
     def name(self) -> str:
         """The arm's name."""
-        drawn = {"sample": "stocha", "expectation": "expected"}[self.draw]
-        before = f"{drawn}({self.p:g})" if self.activation == "stocha" else self.activation
-        ending = f"+ft({self.alpha:g})" if self.after == "relu" else f"+{self.after}({self.alpha:g})"
-        return {"constant": before, "swi_ft": before + ending, "anneal": "anneal"}[self.schedule]
+        return self.arm.name
 
     @property
     def source(self) -> corpus.Source:
@@ -130,6 +140,9 @@ class Config:
             max_held_out=min(self.corpus_bytes, 1_500_000),
             validation=max(0.02, min(0.2, 200_000 / self.corpus_bytes)),
         )
+
+
+NAMES = tuple(field.name for field in fields(Config))
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
@@ -172,8 +185,8 @@ class _Run:
     def result(self) -> Result:
         self.trainer.train()
         self.model = self.trainer.model
-        arm, last = self.config.arm, self.config.steps - 1
-        self.final = arm.activation(arm.schedule.at(last, self.config.steps))
+        total = self.config.steps
+        self.final = self.config.arm.activation_at(total - 1, total)
         tables = {
             "splits": _splits(self.text),
             "curve": self._curve(),
@@ -194,11 +207,11 @@ class _Run:
     def _trainer(self, progress: Progress) -> training.Run:
         config, total, switch = self.config, self.config.steps, self.config.switch
         trunk = config.activation in TRUNKS
-        marks = [switching.switch_step(alpha, total) for alpha in ALPHAS] if trunk else []
+        marks = [switch_step(alpha, total) for alpha in ALPHAS] if trunk else []
         offsets = [0, *(2**k for k in range(20))]
         return training.Run(
             config.shape,
-            config.training,
+            config.optimisation,
             config.arm,
             self.text,
             checkpoint.Store(checkpoint.folder() / "lm"),
@@ -213,7 +226,7 @@ class _Run:
         arm, total, after = self.config.arm, self.config.steps, step - self.config.switch
         rows = [{"after": after, "loss": self._loss(model)}]
         if after == 0:
-            before = arm.activation(arm.schedule.at(step - 1, total))
+            before = arm.activation_at(step - 1, total)
             rows.insert(0, {"after": -1, "loss": self._loss(model, before)})
         found = evaluation.sparsity(evaluation.zeros(model, self.near))
         for row, norms in zip(found, evaluation.gradient_norms(model), strict=True):
@@ -230,7 +243,7 @@ class _Run:
             {"step": np.arange(total), "loss": log.loss, "grad_norm": log.grad_norm}
         )
         curve["lr"] = [
-            config.lr * rates.multiplier(t, total, config.training) for t in range(total)
+            config.lr * rates.multiplier(t, total, config.optimisation) for t in range(total)
         ]
         close = (curve["step"] - switch).abs() <= 32 if switch < total else curve["step"] < 0
         thin = curve.groupby(curve["step"] // max(1, total // 200)).mean().assign(dense=False)
@@ -294,10 +307,13 @@ class _Run:
 
     def _metrics(self, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         config, total, switch = self.config, self.config.steps, self.config.switch
-        log, trained = self.trainer.record, config.training
+        log, trained = self.trainer.record, config.optimisation
         own = tables["evaluation"].query("form == 'own'").set_index("split")["loss"]
         zeros = tables["sparsity"].groupby("form")
-        cut = tables["threshold"].to_dict("records")
+        cut = [
+            {str(name): value for name, value in row.items()}
+            for row in tables["threshold"].to_dict("records")
+        ]
         asked = tables["probes"].query("form == 'own'").set_index("probe")
         return {
             "steps": total,
@@ -308,6 +324,7 @@ class _Run:
             "lr_at_switch": rates.multiplier(min(switch, total - 1), total, trained),
             "lr_share_after": rates.share_after(switch, total, trained) if switch < total else 0.0,
             "corpus": self.text.hash,
+            "notice": self.text.comparable(corpus.RECORDED),
             "train_seconds": log.seconds,
             "tokens_per_second": total * config.batch * config.context / log.seconds,
             "val_loss": own["validation"],
@@ -317,12 +334,14 @@ class _Run:
             "sparsity_relu": zeros["sparsity"].mean()["relu"],
             "dead": zeros["dead"].mean()["own"],
             **{f"sparsity_at_{cost}": evaluation.sparsity_at_cost(cut, cost) for cost in COSTS},
-            **{f"{probe}_{what}": asked.loc[probe, what] for probe in asked.index for what in ("accuracy", "margin")},
+            **{
+                f"{probe}_{what}": asked.loc[probe, what]
+                for probe in asked.index
+                for what in ("accuracy", "margin")
+            },
         }
 
-    def _summary(
-        self, tables: dict[str, pd.DataFrame], metrics: dict[str, Any]
-    ) -> pd.DataFrame:
+    def _summary(self, tables: dict[str, pd.DataFrame], metrics: dict[str, Any]) -> pd.DataFrame:
         scores = tables["evaluation"].query("split == 'validation'").set_index("form")
         kept = ("sparsity", "steps_after", "lr_share_after", "corpus")
         row = {

@@ -1,0 +1,59 @@
+"""One run as a function: what the page shows is what it returns, and impossible values wait for
+nothing."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stocha.base.parameters import at_scale
+from stocha.base.paths import project_root
+from stocha.lm import experiment
+from stocha.study.notebooks import read_notebook
+from stocha.study.runs import Run
+
+ARM = {"activation": "stocha", "p": 0.7, "alpha": 0.2}
+
+
+@pytest.mark.notebooks
+def test_the_function_and_the_page_give_the_same_tables(stocha, tmp_path, monkeypatch) -> None:
+    given = [f"{name}={value}" for name, value in ARM.items()]
+    options = [part for value in ("scale=smoke", *given) for part in ("-p", value)]
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path / "page"))
+    done = stocha("run", "notebooks/21_lm_run.py", *options)
+    assert done.returncode == 0, done.stderr
+    notebook = read_notebook(project_root() / "notebooks" / "21_lm_run.py")
+    resolved = notebook.declaration.resolve({"scale": "smoke", **ARM})
+    page = Run(notebook.stem, notebook.run_id(resolved))
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path / "function"))
+    found = experiment.run(at_scale(experiment.Config, "smoke", **ARM))
+    assert {path.stem for path in (page.folder / "tables").iterdir()} == set(found.tables)
+    for name, table in found.tables.items():
+        pd.testing.assert_frame_equal(as_written(table), pd.read_csv(page.table(name)))
+    assert found.tables["summary"]["loss"].item() == found.metrics["val_loss"]
+    assert set(found.tables["evaluation"]["form"]) == {"own", "sampled", "expected", "silu", "relu"}
+
+
+def as_written(table: pd.DataFrame) -> pd.DataFrame:
+    text = table.to_csv(index=False, float_format="%.8g")
+    return pd.read_csv(io.StringIO(text))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"context": 2}, "context=2: allowed"),
+        ({"threads": 100_000}, "threads=100000: allowed"),
+        ({"lr": float("inf")}, "lr=inf: allowed"),
+        ({"alpha": 0.999}, "alpha=0.999: none of"),
+        ({"heads": 3}, "heads=3: width"),
+        ({"activation": "sine"}, "activation='sine': allowed"),
+    ],
+)
+def test_an_impossible_configuration_is_one_clear_line(given, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match=message) as caught:
+        at_scale(experiment.Config, "smoke", **given)
+    assert "\n" not in str(caught.value)
+    assert not Path(tmp_path / "cache").exists()
