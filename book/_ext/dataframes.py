@@ -1,4 +1,7 @@
-"""Mark the numeric columns of HTML tables, so that the style sheet can align them to the right."""
+"""Mark the numeric columns of HTML tables, so that the style sheet can align them to the right.
+
+Their minus becomes "−", as in the prose around them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _ROW = re.compile(r"<tr\b.*?</tr>", re.DOTALL)
 _CELL = re.compile(r"<(t[dh])\b([^>]*)>(.*?)</\1>", re.DOTALL)
 _COLSPAN = re.compile(r"\bcolspan\b")
 _NUMBER = re.compile(
-    r"[-+−]?(?:\d[\d,\u202f]*\.?\d*|\.\d+)(?:e[-+]?\d+)?\s*(?:%|×)?"
+    r"[-+−]?(?:\d[\d,\u202f]*\.?\d*|\.\d+)(?:e[-−+]?\d+)?\s*(?:%|×)?"
     r"(?:\s*±\s*[\d.]+(?:e[-+]?\d+)?\s*%?)?",
     re.IGNORECASE,
 )
@@ -52,13 +55,15 @@ def _mark_row(row: str, columns: frozenset[int]) -> str:
         tag, attributes, text = cell.groups()
         if left not in columns or "class=" in attributes:
             return cell.group()
-        return f'<{tag}{attributes} class="num">{text}</{tag}>'
+        shown = text.replace("-", "−") if is_number(text) else text
+        return f'<{tag}{attributes} class="num">{shown}</{tag}>'
 
     return row if _COLSPAN.search(row) else _CELL.sub(mark, row)
 
 
 def mark_numbers(html: str) -> str:
-    """Return `html` with `class="num"` on every cell and heading of each table's numeric columns.
+    """Return `html` with `class="num"` on every cell and heading of each table's numeric columns,
+    and "−" for the minus of their numbers.
 
     A heading over several columns is left alone, as is a table whose body merges columns.
     """

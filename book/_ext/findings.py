@@ -1,10 +1,10 @@
-"""The directive `findings`: rows of the claims ledger, as the notebook computed it in this build.
+"""The directives `findings` and `claims`: rows of the ledger, as its page computed it just now.
 
     ```{findings} T Q
     ```
 
 shows the claims whose id begins with T or Q: what is claimed, the verdict and our estimate, with a
-link to the page that studies it.
+link to the page that studies it; `claims` in its place what was reported, and no verdict.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 LEDGER = "book/executed/01_claims/tables/ledger.csv"
-_WIDTHS = {"claim": 42, "verdict": 18, "estimate": 40}
 
 
-class Findings(SphinxDirective):
+class Claims(SphinxDirective):
     """A table of the ledger's rows whose id begins with one of the arguments."""
 
+    widths: ClassVar[dict[str, int]] = {"claim": 65, "reported": 35}
     required_arguments = 1
     optional_arguments = 20
     final_argument_whitespace = False
@@ -38,20 +38,21 @@ class Findings(SphinxDirective):
         self.env.note_dependency(str(ledger))
         with ledger.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["id"].startswith((*self.arguments,))]
-        group = nodes.tgroup(cols=len(_WIDTHS))
-        group += [nodes.colspec(colwidth=width) for width in _WIDTHS.values()]
-        group += nodes.thead("", _row(*(nodes.paragraph("", name) for name in _WIDTHS)))
+        group = nodes.tgroup(cols=len(self.widths))
+        group += [nodes.colspec(colwidth=width) for width in self.widths.values()]
+        group += nodes.thead("", _row(*(nodes.paragraph("", name) for name in self.widths)))
         body = nodes.tbody()
-        body += [self._claim(row) for row in rows]
+        body += [self.row_of(row) for row in rows]
         group += body
         return [nodes.table("", group, classes=["findings"])]
 
-    def _claim(self, row: dict[str, str]) -> nodes.row:
-        claim = nodes.paragraph("", "", self._link(row), nodes.Text(f" {row['claim']}"))
-        name = "-".join(("verdict", *row["verdict"].split()))
-        verdict = nodes.inline("", row["verdict"], classes=["verdict", name])
-        estimate = nodes.paragraph("", row["estimate"])
-        return _row(claim, nodes.paragraph("", "", verdict), estimate)
+    def row_of(self, row: dict[str, str]) -> nodes.row:
+        """The cells of one claim."""
+        return _row(self.claim(row), nodes.paragraph("", row["reported"]))
+
+    def claim(self, row: dict[str, str]) -> nodes.paragraph:
+        """The claim in words, after its id."""
+        return nodes.paragraph("", "", self._link(row), nodes.Text(f" {row['claim']}"))
 
     def _link(self, row: dict[str, str]) -> nodes.Node:
         """The claim's id, leading to the page that studies it, or to the ledger where none does."""
@@ -69,11 +70,25 @@ class Findings(SphinxDirective):
         )
 
 
+class Findings(Claims):
+    """The same rows with verdict and estimate."""
+
+    widths: ClassVar[dict[str, int]] = {"claim": 42, "verdict": 18, "estimate": 40}
+
+    def row_of(self, row: dict[str, str]) -> nodes.row:
+        """The cells of one claim."""
+        name = "-".join(("verdict", *row["verdict"].split()))
+        verdict = nodes.inline("", row["verdict"], classes=["verdict", name])
+        estimate = nodes.paragraph("", row["estimate"])
+        return _row(self.claim(row), nodes.paragraph("", "", verdict), estimate)
+
+
 def _row(*cells: nodes.Node) -> nodes.row:
     return nodes.row("", *(nodes.entry("", cell) for cell in cells))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive with Sphinx."""
+    """Register the directives with Sphinx."""
+    app.add_directive("claims", Claims)
     app.add_directive("findings", Findings)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -55,3 +55,11 @@ def test_a_heading_over_several_columns_is_left_alone() -> None:
     html = pd.DataFrame([[1.5, 0.5]], columns=columns, index=["relu"]).to_html()
     assert "colspan" in html
     assert marked(mark_numbers(html)) == ["mean", "std", "1.5", "0.5"]
+
+
+def test_a_minus_is_a_minus_and_a_word_keeps_its_hyphen() -> None:
+    frame = pd.DataFrame({"a-b": [-1.5, -2e-9], "way": ["two-step", "-1 or so"]})
+    html = mark_numbers(frame.to_html(index=False))
+    assert marked(html) == ["a-b", "−1.500000e+00", "−2.000000e−09"]
+    assert "two-step" in html
+    assert "-1 or so" in html

@@ -154,7 +154,7 @@ def t4_mixture_none(tables: Tables) -> Assessment:
     "Gumbel StochA starts near StochA and settles at a much smaller fraction.",
     f"First epoch within {_NEAR} of StochA's; the last {_LAST} epochs, as a share of its own "
     f"first epoch, {_MUCH_SMALLER}.",
-    page=CLASSIFICATION,
+    page=GATES,
     reported="starts near 0.25, ends much lower",
 )
 def t5_gumbel_falls(tables: Tables) -> Assessment:
