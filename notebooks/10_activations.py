@@ -88,7 +88,7 @@ for name in ("relu", "silu", "gelu", "relu2"):
     rows.append(pd.DataFrame({"activation": name, "x": grid, "value": value, "slope": slope}))
 fixed = run.table("fixed", pd.concat(rows))
 
-# %% mystnb={"figure": {"name": "fig-fixed", "caption": "The fixed activations (left) and their derivatives (right). SiLU and GELU follow ReLU from below, and dip under zero where ReLU is flat."}, "image": {"alt": "Two panels over x from -4 to 4. Left: ReLU, SiLU, GELU and squared ReLU. Right: their derivatives; ReLU's is a step, those of SiLU and GELU rise smoothly, overshoot 1 and are slightly negative left of about -1."}}
+# %% mystnb={"figure": {"name": "fig-fixed", "caption": "The fixed activations (left) and their derivatives (right). SiLU and GELU follow ReLU from below, and dip under zero where ReLU is flat."}, "image": {"alt": "Two panels over x from −4 to 4. Left: ReLU, SiLU, GELU and squared ReLU. Right: their derivatives; ReLU's is a step, those of SiLU and GELU rise smoothly, overshoot 1 and are slightly negative left of about −1."}}
 near = fixed[fixed.x.abs() <= 4]
 figure, (left, right) = plt.subplots(1, 2)
 figures.runs_over_epochs(near, "value", x="x", ax=left)
@@ -150,7 +150,7 @@ drawn = activations.stocha(
 draws = run.table("draws", pd.DataFrame({"x": spots, "value": drawn}))
 expectation = activations.stocha_expectation(grid, p, "mixed")
 
-# %% mystnb={"figure": {"name": "fig-stocha-draws", "caption": "One draw of StochA per input (dots), the two functions it is drawn from, and its expectation."}, "image": {"alt": "Dots lie either on ReLU or on SiLU. The expectation runs between the two curves. Below zero the gap is widest near x = -1.3."}}
+# %% mystnb={"figure": {"name": "fig-stocha-draws", "caption": "One draw of StochA per input (dots), the two functions it is drawn from, and its expectation."}, "image": {"alt": "Dots lie either on ReLU or on SiLU. The expectation runs between the two curves. Below zero the gap is widest near x = −1.3."}}
 figure, ax = plt.subplots()
 window = (grid >= -5) & (grid <= 3)
 for name, y in (

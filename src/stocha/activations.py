@@ -99,7 +99,7 @@ def stocha(
     Returns x's shape and dtype. The gradient is that of the branch each element took; at x = 0,
     where the branches have a kink, it is half the draw.
     Raises ValueError for a bad option, or if it must draw and `generator` is None.
-    Paper, Fig. 1 (v3); SOURCES, definitions.
+    Paper, Fig. 1 (v3); chapter *Sources*.
     """
     _choice("positive", positive, POSITIVE)
     _choice("granularity", granularity, GRANULARITY)
@@ -140,7 +140,7 @@ def bernoulli_silu(x: Tensor, *, generator: Generators | None = None) -> Tensor:
 
     The gradient is the draw itself (1 or 0), whose expectation is σ(x) and **not** SiLU's
     derivative: the dependence of the probability on x is not differentiated. σ(x) is met to 2⁻²⁴
-    (2⁻⁵³ in float64), the spacing of the uniforms. SOURCES, definitions; claim L9.
+    (2⁻⁵³ in float64), the spacing of the uniforms. Chapter *Sources*; claim L9.
 
     Raises ValueError if `generator` is None.
     """
@@ -431,7 +431,7 @@ class LearnableMixture(Activation):
     """The learnable mixture f(x) = α(x)·ReLU(x) + (1 − α(x))·SiLU(x), α = σ(gate(x)).
 
     Parameters: `input`, `hidden`, `runs`, `width` of the `Gate`, or the `gate`. Deterministic.
-    SOURCES, definitions; claims T4, T6 and T8; chapter *What the gates learn*.
+    Chapter *Sources*; claims T4, T6 and T8; chapter *What the gates learn*.
     """
 
     def __init__(
@@ -468,7 +468,7 @@ class GumbelStochA(Activation):
             Both default to "hard": the toy post uses one activation in training and testing.
         input, hidden, runs, width: of the `Gate`; or the `gate` itself.
 
-    Jang et al. 2017, Maddison et al. 2017; SOURCES, definitions; claims T5, T7 and T8.
+    Jang et al. 2017, Maddison et al. 2017; chapter *Sources*; claims T5, T7 and T8.
     """
 
     def __init__(

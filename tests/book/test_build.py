@@ -157,3 +157,14 @@ def test_the_search_index_covers_every_page(book_html: Path) -> None:
     text = (book_html / "searchindex.js").read_text()
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
     assert set(toc_pages()) <= set(index["docnames"])
+
+
+def test_no_page_prints_a_directive(book_html: Path) -> None:
+    for path in built_pages(book_html):
+        assert "```{" not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_no_page_writes_a_minus_as_a_hyphen(book_html: Path) -> None:
+    for path in built_pages(book_html):
+        found = re.findall(r".{0,30}(?<![\w−–-])-\d.{0,10}", parsed(path).prose)
+        assert not found, path.name

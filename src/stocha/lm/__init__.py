@@ -1,1 +1,1 @@
-"""The language model: corpus, model, training, evaluation and generation (SOURCES, part 2)."""
+"""The language model: corpus, model, training, evaluation and generation."""

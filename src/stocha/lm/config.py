@@ -24,7 +24,7 @@ class ModelConfig:
 
     `heads` query heads share `kv_heads` key-value heads (grouped-query attention); `head_width`
     is `width / heads` and must be even for RoPE. Raises ValueError for an impossible shape.
-    SOURCES, part 2; chapter *Protocol*.
+    Chapter *Protocol*.
     """
 
     vocabulary: int = 2048
@@ -104,7 +104,7 @@ class TrainConfig:
         clip: maximum norm of the gradient.
         seed: of initialisation, data order and activation noise.
 
-    Raises ValueError for an impossible value. SOURCES, part 2; chapter *Protocol*.
+    Raises ValueError for an impossible value. Chapter *Protocol*.
     """
 
     tokens: int = 6_000_000

@@ -76,7 +76,7 @@ class PythonPackages:
     numbers) are left out. If there is more than `max_bytes` (`max_held_out`
     of the held-out package), the files kept are those whose names
     hash lowest, so that a smaller corpus is a subset of a larger one. Raises ValueError for a
-    package that is not installed. SOURCES, part 2; FINDINGS, Training; chapter *Protocol*.
+    package that is not installed. Chapter *Protocol*.
     """
 
     packages: tuple[str, ...] = PACKAGES

@@ -175,7 +175,7 @@ class Decoder(nn.Module):
     Parameters: `config`; `activation`, its name or a module that every layer shares; `seed` of the
     initialisation: every matrix from N(0, 0.02²), those that write to the residual stream (`out`,
     `down`) divided by √(2·layers), norms 1. `fast` chooses `stocha.lm.fast` for CPU training over
-    plain PyTorch; results agree to rounding. SOURCES, part 2; chapter *Protocol*.
+    plain PyTorch; results agree to rounding. Chapter *Protocol*.
     """
 
     def __init__(

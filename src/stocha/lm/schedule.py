@@ -10,7 +10,7 @@ def multiplier(t: int, total: int, config: TrainConfig) -> float:
 
     Linear from 1/warmup at step 0 to 1 at step warmup − 1. Then "cosine": from 1 to `floor` at the
     last step; "wsd": 1 until the last `decay` of all steps, then linear to `floor`. A switch of the
-    activation does not restart any of it (SOURCES, Swi+FT).
+    activation does not restart any of it (chapter *Sources*).
     """
     assert 0 <= t < total
     if t < config.warmup:

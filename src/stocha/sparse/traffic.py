@@ -1,8 +1,8 @@
 """Bytes that each method must read, the speed-up they allow, and the memory's measured roof.
 
 A batch-1 layer does two operations per weight: it runs at the speed of memory.  Reading less is the
-only way to be faster, so bytes give the limit of every method.  SOURCES part 3: 3 / (1 + 2(1 - s)).
-Chapter: The sparse FFN, explained.
+only way to be faster, so bytes give the limit of every method.  Chapters *Sources*: 3 / (1 +
+2(1 - s)), and *The sparse FFN, explained*.
 """
 
 import math

@@ -46,7 +46,7 @@ class ToyConfig:
     Raises:
         ValueError: one line naming the parameter, its value and what is allowed.
 
-    Source: SOURCES part 1. Chapter: 11_toy_classification.
+    Source: the toy post, chapter *Method and deviations*. Chapter: 11_toy_classification.
     """
 
     activation: str = "relu"

@@ -26,7 +26,8 @@ def make_data(config: ToyConfig) -> ToyData:
 
     Every feature is informative, everything else is scikit-learn's default (two clusters a class
     on a hypercube's vertices, 1 % of labels flipped). The features are not standardised, because
-    the post does not say that they were. Source: SOURCES part 1. Chapter: 11_toy_classification.
+    the post does not say that they were. Source: the toy post, chapter
+    *Method and deviations*. Chapter: 11_toy_classification.
     """
     x, y = make_classification(
         n_samples=config.n_samples,

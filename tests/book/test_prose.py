@@ -1,0 +1,50 @@
+"""What prose and docstrings are held to before a book is built."""
+
+import re
+from pathlib import Path
+
+import pytest
+from book_pages import ROOT
+
+PROSE = sorted([*(ROOT / "book").glob("*.md"), *ROOT.glob("*.md")])
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
+SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *NOTEBOOKS])
+
+VERBATIM = re.compile(
+    r"^(?P<fence>```+|~~~+|:::+)(?!\{).*?^(?P=fence)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$"
+    r"|^ {4,}.*?$|\{cite:\w\}`[^`]*`|\]\([^)]*\)|<!--.*?-->",
+    re.MULTILINE | re.DOTALL,
+)
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w−–-])-\d")
+
+
+def spoken(path: Path) -> str:
+    """The prose of a page: without code, formulas and the targets of links."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        cells = re.split(r"^# %%", text, flags=re.MULTILINE)[1:]
+        prose = [
+            re.sub(r"^# ?", "", c, flags=re.MULTILINE) for c in cells if "[markdown]" in c[:12]
+        ]
+        options = re.findall(r'"(?:alt|caption)": "((?:[^"\\]|\\.)*)"', text)
+        text = "\n\n".join([*prose, *options])
+    return VERBATIM.sub(" ", text)
+
+
+@pytest.mark.parametrize("path", [*PROSE, *NOTEBOOKS], ids=lambda path: path.name)
+def test_a_minus_is_not_a_hyphen(path: Path) -> None:
+    text = spoken(path)
+    found = [text[max(0, m.start() - 30) : m.end() + 10] for m in HYPHEN_AS_MINUS.finditer(text)]
+    assert not found, found
+
+
+@pytest.mark.parametrize("path", [*PROSE, *NOTEBOOKS], ids=lambda path: path.name)
+def test_no_directive_has_a_backtick_in_its_first_line(path: Path) -> None:
+    """Markdown takes such a line for text, and prints the whole directive."""
+    assert re.findall(r"^(?:# )?```+\{.*`.*$", path.read_text(), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_cited_is_in_the_repository(path: Path) -> None:
+    """Chapter *Sources* has what the study's own notes had."""
+    assert re.findall(r"\b(?:SOURCES|FINDINGS)\b", path.read_text(encoding="utf-8")) == []
