@@ -31,7 +31,7 @@ run.table("curve", pd.DataFrame({"epoch": range(epochs)}))
 
 def run_of(path: Path, **given) -> Run:
     notebook = read_notebook(path)
-    return Run(notebook.stem, notebook.run_id(notebook.declaration.resolve(given)))
+    return notebook.run(notebook.declaration.resolve(given))
 
 
 def test_a_run_leaves_what_the_design_says(stocha, make_notebook):
@@ -40,7 +40,7 @@ def test_a_run_leaves_what_the_design_says(stocha, make_notebook):
     assert done.returncode == 0, done.stderr
     run = run_of(path, scale="smoke", p=0.25, widths=[8])
     assert done.stdout.strip() == str(run.folder)
-    assert run.is_intact()
+    assert run.is_done()
     assert json.loads((run.folder / "parameters.json").read_text()) == {
         "scale": "smoke",
         "epochs": 2,
@@ -86,7 +86,7 @@ def test_a_damaged_run_is_made_again(stocha, make_notebook, damage):
         (run.folder / "DONE").write_text((run.folder / "DONE").read_text()[:20])
     assert not run.is_done()
     assert stocha("run", path).returncode == 0
-    assert run.is_intact()
+    assert run.is_done()
 
 
 def test_a_failing_cell_is_named_and_its_notebook_kept_aside(stocha, make_notebook):
@@ -221,7 +221,7 @@ def test_a_killed_run_never_looks_finished_and_the_next_call_finishes_it(
     assert not run.folder.exists()
     finished = stocha("run", path, "-p", "epochs=3")
     assert finished.returncode == 0, finished.stderr
-    assert run_of(path, epochs=3).is_intact()
+    assert run_of(path, epochs=3).is_done()
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_run(make_notebook, stocha, tmp_path):

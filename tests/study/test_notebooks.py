@@ -24,10 +24,10 @@ def test_every_notebook_is_in_the_table_of_contents():
 def test_run_id_changes_with_source_and_parameters_only(make_notebook):
     notebook = read_notebook(make_notebook())
     resolved = notebook.declaration.resolve({})
-    assert notebook.run_id(resolved) == read_notebook(notebook.path).run_id(dict(resolved))
-    assert notebook.run_id(resolved) != notebook.run_id({**resolved, "p": 0.25})
+    assert notebook.run(resolved) == read_notebook(notebook.path).run(dict(resolved))
+    assert notebook.run(resolved) != notebook.run({**resolved, "p": 0.25})
     changed = read_notebook(make_notebook("\n# %%\nx = 1\n"))
-    assert notebook.run_id(resolved) != changed.run_id(resolved)
+    assert notebook.run(resolved) != changed.run(resolved)
 
 
 def test_run_id_counts_only_the_library_files_that_are_imported(make_notebook):

@@ -6,7 +6,6 @@ from stocha.base.errors import UserError
 from stocha.base.paths import project_root
 from stocha.study.notebooks import read_notebook
 from stocha.study.recording import findings, readme_text, record_runs
-from stocha.study.runs import Run
 
 
 def test_the_readme_shows_what_the_recorded_tables_say():
@@ -26,7 +25,7 @@ def test_only_a_finished_full_scale_run_is_recorded(make_notebook, store, tmp_pa
     with pytest.raises(UserError, match="-p scale=full"):
         record_runs([path])
     notebook = read_notebook(path)
-    run = Run(notebook.stem, notebook.run_id(notebook.declaration.resolve({"scale": "full"})))
+    run = notebook.run(notebook.declaration.resolve({"scale": "full"}))
     (run.start() / "tables").mkdir()
     (run.partial / "tables" / "curve.csv").write_text("epoch,loss\n0,0.5\n")
     (run.partial / "provenance.json").write_text("{}\n")

@@ -52,15 +52,27 @@ def replace_folder(source: Path, target: Path) -> None:
     """Put the finished folder `source` in the place of `target`, of which a copy always exists.
 
     A folder that holds files cannot be replaced in one system call, so the old one steps aside
-    first.
+    first; `restore_folder` brings it back where a process was killed in between.
     """
-    aside = target.with_name(f".{target.name}.old")
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside(target), ignore_errors=True)
     if target.exists():
-        os.rename(target, aside)
+        os.rename(target, aside(target))
     os.rename(source, target)
     _sync_folder(target.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside(target), ignore_errors=True)
+
+
+def restore_folder(target: Path) -> bool:
+    """Put back what stepped aside for a `replace_folder` that was killed; True if there was it."""
+    if target.exists() or not aside(target).is_dir():
+        return False
+    os.rename(aside(target), target)
+    return True
+
+
+def aside(target: Path) -> Path:
+    """Where the folder `target` stands while another takes its place."""
+    return target.with_name(f".{target.name}.old")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -29,9 +29,14 @@ def science(module: str) -> str:
     Parameters: `module`, a dotted name such as "stocha.lm.experiment". Raises ValueError if there
     is no such module in the package.
     """
-    if _file(module, PACKAGE) is None:
+    if not is_module(module):
         raise ValueError(f"module={module}: allowed: a module of {PACKAGE.name}")
     return combined(code([module]))
+
+
+def is_module(name: str) -> bool:
+    """Whether the package has a module of this dotted name."""
+    return _file(name, PACKAGE) is not None
 
 
 def code(modules: Iterable[str], package: Path | None = None) -> dict[str, str]:

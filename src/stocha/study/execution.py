@@ -8,19 +8,27 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stocha.base import machine
 from stocha.base.errors import UserError
-from stocha.base.files import locked, try_lock, write_json, write_text
+from stocha.base.files import locked, read_json, try_lock, write_json, write_text
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root
-from stocha.study.handoff import PROGRESS, RUN_FOLDER, badge_text, reduced_at
+from stocha.study.handoff import (
+    CODE,
+    FRESH,
+    PROGRESS,
+    RESULTS,
+    RUN_FOLDER,
+    badge_text,
+    reduced_at,
+)
 from stocha.study.notebooks import Notebook
-from stocha.study.runs import Run
+from stocha.study.runs import Entry, Run
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -52,7 +60,16 @@ class Request:
     @functools.cached_property
     def run(self) -> Run:
         """Its place in the run store."""
-        return Run(self.notebook.stem, self.notebook.run_id(self.parameters))
+        return self.notebook.run(self.parameters)
+
+    @functools.cached_property
+    def result(self) -> Entry | None:
+        """The place of its experiment's result; None where it has no experiment."""
+        return self.notebook.result(self.parameters)
+
+    def is_done(self) -> bool:
+        """The page is finished, and so is what it shows."""
+        return self.run.is_done() and (self.result is None or self.result.is_done())
 
     @property
     def label(self) -> str:
@@ -81,29 +98,38 @@ def execute(request: Request, when_waiting: Callable[[], None] | None = None) ->
     once), then finds it finished. The kernel's working directory is the project's root.
     """
     run = request.run
-    started = time.perf_counter()
     lock = locked(run.lock, when_waiting) if request.patient else try_lock(run.lock)
     with lock as held:
         if not held:
             return Outcome(run, "busy")
-        if run.is_done() and not request.fresh:
+        run.recover()
+        if not request.fresh and request.is_done():
             return Outcome(run, "skipped")
-        folder = run.start()
+        started = time.perf_counter()
+        if changed := request.notebook.changed():
+            return Outcome(run, "failed", error=f"{_named(changed)}: edited since this was planned")
         began = datetime.datetime.now(datetime.UTC)
         try:
+            folder = run.start()
             error, refused = _execute_in(folder, request)
-        except OSError as problem:
-            return Outcome(
-                run, "failed", time.perf_counter() - started, f"{run.partial}: {problem}"
-            )
-        seconds = time.perf_counter() - started
-        if error:
+            seconds = time.perf_counter() - started
+            if changed := request.notebook.changed():
+                error, refused = f"{_named(changed)}: edited while this ran", False
+            if not error:
+                _describe(folder, request, began, seconds)
+                run.finish()
+                return Outcome(run, "done", seconds)
             run.set_aside()
-            error = error if refused else f"{error}\nkept for reading: {run.failed}"
-            return Outcome(run, "failed", seconds, error, refused)
-        _describe(folder, request, began, seconds)
-        run.finish()
-        return Outcome(run, "done", seconds)
+        except OSError as problem:
+            seconds = time.perf_counter() - started
+            return Outcome(run, "failed", seconds, f"{run.partial}: {problem}")
+        error = error if refused else f"{error}\nkept for reading: {run.failed}"
+        return Outcome(run, "failed", seconds, error, refused)
+
+
+def _named(files: Sequence[str]) -> str:
+    shown = ", ".join(files[:3])
+    return shown if len(files) <= 3 else f"{shown} and {len(files) - 3} more"
 
 
 def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
@@ -121,7 +147,8 @@ def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
     notebook = request.notebook
     source, target = folder / "source.ipynb", folder / f"{notebook.stem}.ipynb"
     nbformat.write(notebook.node(), source)
-    _set_environment(folder, request.threads)
+    write_json(folder / CODE, notebook.library_code)
+    _set_environment(folder, request)
     problem = ""
     with open(folder / LOG, "w", encoding="utf-8") as log:
         try:
@@ -147,7 +174,8 @@ def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
         except NoSuchKernel:
             problem = "no Jupyter kernel 'python3': install ipykernel into this environment"
     source.unlink(missing_ok=True)
-    (folder / PROGRESS).unlink(missing_ok=True)
+    for handed in (PROGRESS, CODE):
+        (folder / handed).unlink(missing_ok=True)
     if not target.is_file():
         return problem or "papermill left no notebook", False
     executed = nbformat.read(target, as_version=4)
@@ -174,9 +202,10 @@ def _socket_kernels() -> type:
     return SocketKernelManager
 
 
-def _set_environment(folder: Path, threads: int) -> None:
+def _set_environment(folder: Path, request: Request) -> None:
     os.environ[RUN_FOLDER] = str(folder)
-    os.environ |= dict.fromkeys(machine.THREAD_VARIABLES, str(threads))
+    os.environ[FRESH] = "1" if request.fresh else ""
+    os.environ |= dict.fromkeys(machine.THREAD_VARIABLES, str(request.threads))
     # An `Agg` inherited from a server or a test would turn every figure into nothing, silently.
     os.environ.pop("MPLBACKEND", None)
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
@@ -237,6 +266,8 @@ def _clean(executed: "NotebookNode", request: Request) -> None:
 
 
 def _describe(folder: Path, request: Request, began: datetime.datetime, seconds: float) -> None:
+    results = read_json(folder / RESULTS) or []
+    (folder / RESULTS).unlink(missing_ok=True)
     write_json(folder / "parameters.json", dict(request.parameters))
     write_json(
         folder / "provenance.json",
@@ -244,6 +275,9 @@ def _describe(folder: Path, request: Request, began: datetime.datetime, seconds:
             "notebook": request.notebook.source,
             "run_id": request.run.run_id,
             "hashes": request.notebook.hashes,
+            "science": request.notebook.science,
+            "code": request.notebook.code,
+            "results": results,
             **request.commit,
             "started": began.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),

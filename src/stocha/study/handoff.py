@@ -11,7 +11,13 @@ from stocha.base.files import read_json
 
 RUN_FOLDER = "STOCHA_RUN_FOLDER"
 """Environment variable: the folder that a notebook under the runner writes to."""
+FRESH = "STOCHA_FRESH"
+"""Environment variable: set where results are to be computed anew."""
 PROGRESS = "progress.json"
+CODE = "code.json"
+"""File → hash of the code that numbers come from, when the run was asked for."""
+RESULTS = "results.json"
+"""What the page took from experiments: their identities, names of tables and metrics."""
 
 
 def read_progress(folder: Path) -> tuple[int, int, str] | None:

@@ -1,23 +1,25 @@
 """The text notebooks: what each declares, and the hash that says if its results are current."""
 
-import ast
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stocha.base import identity
 from stocha.base.errors import UserError
 from stocha.base.files import digest
 from stocha.base.parameters import Declaration, Value
 from stocha.base.paths import project_root
 from stocha.study.cells import read_declaration
 from stocha.study.percent import Cell, read_cells, read_header
+from stocha.study.results import GROUP, canonical, result_entry
+from stocha.study.runs import Entry, Run
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _RUN_ID_LENGTH = 12
 
 
@@ -35,11 +37,19 @@ class Notebook:
     """It measures time: nothing else may run beside it."""
     template: bool
     """It takes its subject from a parameter: no page of the book by itself."""
+    experiment: str | None = None
+    """Dotted name of the function whose result it shows: its parameters are `scale` and that
+    function's configuration."""
 
     @property
     def stem(self) -> str:
         """Its name without folder and ending: the name of its runs and of its page."""
         return self.path.stem
+
+    @property
+    def group(self) -> str:
+        """The folder of the run store that a sweep's points of it lie in."""
+        return f"{GROUP}/{self.experiment}" if self.experiment else self.stem
 
     @property
     def source(self) -> str:
@@ -66,27 +76,79 @@ class Notebook:
         return sorted({path for pattern in self.inputs for path in root.glob(pattern)})
 
     @functools.cached_property
-    def hashes(self) -> dict[str, str]:
-        """SHA-256 of its source, of the library files it imports, and of the recorded files it
-        reads.
-
-        Only modules that the notebook reaches by import count: a change to a plotting function must
-        not set a day of training back to the start, and a change to the runner changes no number.
-        """
-        root = project_root()
-        recorded = [
-            (path.relative_to(root).as_posix(), path.read_bytes()) for path in self.input_files()
-        ]
-        return {
-            "source": digest(self.text.encode()),
-            "library": _library_hash(frozenset(_imports(self.text))),
-            "inputs": _hash_named(recorded),
+    def files(self) -> dict[str, str]:
+        """SHA-256 of everything that the page shows: its source, the library files that it reaches
+        by import, figures and claims among them, and the recorded files that it reads."""
+        root, package = project_root(), identity.PACKAGE
+        named = {
+            f"src/{path.relative_to(package.parent).as_posix()}": path
+            for path in identity.reached(self.imports)
+        }
+        named |= {path.relative_to(root).as_posix(): path for path in self.input_files()}
+        return {self.path.name: digest(self.text.encode())} | {
+            name: digest(path.read_bytes()) for name, path in sorted(named.items())
         }
 
-    def run_id(self, resolved: Mapping[str, Value]) -> str:
-        """The short hash of source, resolved parameters and library that names a run."""
-        parts = [*self.hashes.values(), repr(sorted(resolved.items()))]
-        return digest("\n".join(parts).encode())[:_RUN_ID_LENGTH]
+    @functools.cached_property
+    def imports(self) -> tuple[str, ...]:
+        """Dotted names of the library's modules that it imports."""
+        return identity.imports(_python(self.text))
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """One hash of each kind of `files`: its source, the library, the recorded files."""
+        inputs = {path.relative_to(project_root()).as_posix() for path in self.input_files()}
+        of_library = {k: v for k, v in self.files.items() if k not in {self.path.name, *inputs}}
+        return {
+            "source": self.files[self.path.name],
+            "library": identity.combined(of_library),
+            "inputs": identity.combined({k: v for k, v in self.files.items() if k in inputs}),
+        }
+
+    @functools.cached_property
+    def code(self) -> dict[str, str]:
+        """File → hash of the code that the numbers of the page come from, its own cells' too where
+        no experiment makes them."""
+        if self.experiment is not None:
+            return identity.code([self.experiment.rpartition(".")[0]])
+        return self.library_code | {self.path.name: identity.normalised(_python(self.text))}
+
+    @functools.cached_property
+    def library_code(self) -> dict[str, str]:
+        """File → hash of the library's code that makes numbers and that it reaches by import."""
+        return identity.code(self.imports)
+
+    def changed(self) -> list[str]:
+        """The names of `files` that are no longer what they were when this was read."""
+        try:
+            now = read_notebook(self.path).files
+        except UserError:
+            return [self.path.name]
+        return sorted(
+            name for name in now.keys() | self.files if now.get(name) != self.files.get(name)
+        )
+
+    @functools.cached_property
+    def _identity(self) -> str:
+        return identity.combined(self.files)
+
+    def run(self, resolved: Mapping[str, Value]) -> Run:
+        """The place of the page with these parameters."""
+        text = json.dumps(canonical(resolved), sort_keys=True)
+        name = digest(f"{self._identity}\n{text}".encode())[:_RUN_ID_LENGTH]
+        return Run(self.stem, name)
+
+    def result(self, resolved: Mapping[str, Value]) -> Entry | None:
+        """The place of the experiment's result with these parameters; None where there is none."""
+        if self.experiment is None:
+            return None
+        values = {name: value for name, value in resolved.items() if name != "scale"}
+        return result_entry(self.experiment, values, self.science)
+
+    @functools.cached_property
+    def science(self) -> str:
+        """The one hash that stands for `code`."""
+        return identity.combined(self.code)
 
 
 def read_notebook(path: str | Path) -> Notebook:
@@ -107,24 +169,48 @@ def read_notebook(path: str | Path) -> Notebook:
         if parameters is None:
             raise UserError("no cell tagged `parameters`")
         declaration = read_declaration(parameters, _tagged(cells, "scales"))
-        own: Mapping[str, Any] = read_header(text).get("stocha") or {}
-    except (UserError, SyntaxError, ValueError) as error:
+        own = _header(read_header(text).get("stocha"))
+        notebook = Notebook(path, text, _title(cells), declaration, **own)
+        _ = notebook.imports  # a syntax error is found before any kernel starts
+    except SyntaxError as error:
+        raise UserError(f"{_shown(path)}:{error.lineno}: {error.msg}") from None
+    except OSError as error:
+        raise UserError(f"{_shown(path)}: {error.strerror}") from None
+    except (UserError, ValueError, RecursionError) as error:
         raise UserError(f"{_shown(path)}: {error}") from None
-    return Notebook(
-        path=path,
-        text=text,
-        title=_title(cells),
-        declaration=declaration,
-        inputs=tuple(own.get("inputs", ())),
-        alone=bool(own.get("alone")),
-        template=bool(own.get("template")),
-    )
+    return notebook
 
 
 def all_notebooks(folder: Path | None = None) -> list[Notebook]:
     """Every notebook of the project (or of `folder`), in reading order."""
     folder = folder or project_root() / "notebooks"
     return [read_notebook(path) for path in sorted(folder.glob("[0-9]*.py"))]
+
+
+def _header(own: Any) -> dict[str, Any]:
+    """What the header's `stocha` mapping says, by field of `Notebook`; UserError where it is not
+    one."""
+    own = {} if own is None else own
+    if not isinstance(own, dict):
+        raise UserError(f"header: stocha={own!r}: allowed: a mapping")
+    inputs, experiment = own.get("inputs", []), own.get("experiment")
+    if not isinstance(inputs, list) or not all(
+        isinstance(pattern, str) and pattern and not Path(pattern).is_absolute()
+        for pattern in inputs
+    ):
+        raise UserError(f"header: inputs={inputs!r}: allowed: a list of paths in the project")
+    if experiment is not None and not (
+        isinstance(experiment, str) and identity.is_module(experiment)
+    ):
+        raise UserError(f"header: experiment={experiment!r}: allowed: a module of the library")
+    marks = {name: own.get(name, False) for name in ("alone", "template")}
+    for name, mark in marks.items():
+        if type(mark) is not bool:
+            raise UserError(f"header: {name}={mark!r}: allowed: true, false")
+    if unknown := sorted(map(str, own.keys() - {"inputs", "experiment", *marks})):
+        raise UserError(f"header: {unknown[0]}: allowed: alone, experiment, inputs, template")
+    run = f"{experiment}.run" if experiment else None
+    return {"inputs": tuple(inputs), "experiment": run, **marks}
 
 
 def _shown(path: Path) -> str:
@@ -146,48 +232,7 @@ def _title(cells: Iterable[Cell]) -> str:
     return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
 
 
-def _imports(source: str) -> Iterator[str]:
-    """Dotted names of the `stocha` modules that `source` imports, `from` names included."""
-    code = "\n".join(
-        line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))
-    )
-    for statement in ast.walk(ast.parse(code)):
-        if isinstance(statement, ast.Import):
-            names = [alias.name for alias in statement.names]
-        elif isinstance(statement, ast.ImportFrom) and statement.module:
-            base = statement.module
-            names = [base, *(f"{base}.{alias.name}" for alias in statement.names)]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == _PACKAGE.name:
-                # Importing a module runs the packages above it.
-                yield from (".".join(parts[: depth + 1]) for depth in range(len(parts)))
-
-
-def _module_file(dotted: str) -> Path | None:
-    base = _PACKAGE.joinpath(*dotted.split(".")[1:])
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-@functools.cache
-def _library_hash(imported: frozenset[str]) -> str:
-    """Hash of every library file reached from the imported modules."""
-    reached: set[Path] = set()
-    waiting = list(imported)
-    while waiting:
-        path = _module_file(waiting.pop())
-        if path is not None and path not in reached:
-            reached.add(path)
-            waiting.extend(_imports(path.read_text(encoding="utf-8")))
-    return _hash_named(
-        (path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in sorted(reached)
-    )
-
-
-def _hash_named(files: Iterable[tuple[str, bytes]]) -> str:
-    return digest("\n".join(f"{name} {digest(data)}" for name, data in files).encode())
+def _python(text: str) -> str:
+    """The notebook's text without IPython's own commands."""
+    lines = text.splitlines()
+    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)

@@ -27,8 +27,8 @@ def record_runs(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         notebook = read_notebook(path)
         resolved = notebook.declaration.resolve({"scale": "full"})
-        run = Run(notebook.stem, notebook.run_id(resolved))
-        if not run.is_intact():
+        run = notebook.run(resolved)
+        if not run.is_done():
             raise UserError(
                 f"{notebook.stem}: its full-scale run is not done: "
                 f"stocha run {notebook.source} -p scale=full"

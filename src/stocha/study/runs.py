@@ -1,13 +1,15 @@
-"""The run store: a finished run is a folder with a DONE marker that names every file in it.
+"""The run store: what is finished is a folder with a DONE marker that names every file in it.
 
 Layout, below `paths.runs_root()`::
 
     11_toy_classification/
-        3f2a…/                 parameters.json  metrics.json  provenance.json  tables/*.csv
+        3f2a…/                 a page: parameters.json  metrics.json  provenance.json  tables/*.csv
                                11_toy_classification.ipynb  DONE
         .3f2a….partial/        being made; a leftover of a killed run, cleared by the next one
         .3f2a….lock            held while the run is made
         failed/3f2a…/          a run whose cell raised: half-executed notebook, log
+    results/stocha.toy.experiment.run/
+        91bc…/                 an experiment's result: the same files without a notebook
 """
 
 import functools
@@ -17,85 +19,102 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stocha.base.files import digest, read_json, replace_folder, try_lock, write_json
+from stocha.base.files import (
+    aside,
+    digest,
+    read_json,
+    replace_folder,
+    restore_folder,
+    try_lock,
+    write_json,
+)
 from stocha.base.paths import runs_root
 
 DONE = "DONE"
+_BEGUN = ".begun"
+"""Lies in a folder from its start: one that was removed and made again lacks it."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Entry:
     """One place in the store, finished or not."""
 
-    stem: str
-    run_id: str
+    group: str
+    """The folder that it lies in, relative to the store."""
+    id: str
 
     @functools.cached_property
     def _home(self) -> Path:
-        return runs_root() / self.stem
+        return runs_root() / self.group
 
     @functools.cached_property
     def folder(self) -> Path:
-        """Where the finished run lies."""
-        return self._home / self.run_id
+        """Where it lies when it is finished."""
+        return self._home / self.id
 
     @property
     def partial(self) -> Path:
-        """Where the run is made."""
-        return self._home / f".{self.run_id}.partial"
+        """Where it is made."""
+        return self._home / f".{self.id}.partial"
 
     @property
     def lock(self) -> Path:
-        """The file that whoever makes the run holds a lock on."""
-        return self._home / f".{self.run_id}.lock"
+        """The file that whoever makes it holds a lock on."""
+        return self._home / f".{self.id}.lock"
 
     @property
     def failed(self) -> Path:
-        """Where the remains of a failed run are kept for reading."""
-        return self._home / "failed" / self.run_id
-
-    @property
-    def notebook(self) -> Path:
-        """The executed notebook of the finished run."""
-        return self.folder / f"{self.stem}.ipynb"
+        """Where the remains of a failure are kept for reading."""
+        return self._home / "failed" / self.id
 
     def table(self, name: str) -> Path:
-        """The table `name` of the finished run."""
+        """The finished table `name`."""
         return self.folder / "tables" / f"{name}.csv"
 
     def is_done(self) -> bool:
-        """Finished, and no file shorter or longer since: a cut file makes the run undone."""
+        """Finished, and every file still has the bytes that it had: a damaged file undoes it."""
         folder = str(self.folder)
-        marker = read_json(self.folder / DONE)
-        if not isinstance(marker, dict):
-            return False
+        marker = read_json(Path(folder, DONE))
+        if marker is None:
+            return self._is_restored() and self.is_done()
         try:
-            # Plain strings: a sweep of a thousand points asks this ten thousand times.
-            return all(
-                os.stat(f"{folder}/{name}").st_size == size
-                for name, (size, _) in marker["files"].items()
+            files: dict[str, Any] = marker["files"]
+            return bool(files) and all(
+                # Plain strings: a sweep of a thousand points asks this ten thousand times.
+                os.stat(f"{folder}/{name}").st_size == size and _digest(f"{folder}/{name}") == known
+                for name, (size, known) in files.items()
             )
-        except (OSError, KeyError, TypeError, ValueError):
+        except (OSError, LookupError, TypeError, ValueError, AttributeError):
             return False
 
-    def is_intact(self) -> bool:
-        """`is_done`, and every file's bytes still have their hash."""
-        if not self.is_done():
+    def _is_restored(self) -> bool:
+        """Undo what a process left that was killed while it replaced this; True if there was it."""
+        if not aside(self.folder).is_dir():
             return False
-        marker = read_json(self.folder / DONE)
-        return all(
-            digest((self.folder / name).read_bytes()) == expected
-            for name, (_, expected) in marker["files"].items()
-        )
+        with try_lock(self.lock) as held:
+            return held and restore_folder(self.folder)
+
+    def recover(self) -> None:
+        """Bring back what was finished, if a process was killed while it replaced this.
+
+        The caller holds the lock.
+        """
+        restore_folder(self.folder)
 
     def start(self) -> Path:
         """Make the folder to work in, empty, and return it; the caller holds the lock."""
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
+        (self.partial / _BEGUN).touch()
         return self.partial
 
     def finish(self) -> None:
-        """Mark the worked-in folder done and put it in its place, replacing an older one."""
+        """Mark the worked-in folder done and put it in its place, replacing an older one.
+
+        Raises:
+            FileNotFoundError: the folder was removed meanwhile, and with it what lay in it.
+        """
+        (self.partial / _BEGUN).unlink()
         files = {
             path.relative_to(self.partial).as_posix(): path
             for path in sorted(self.partial.rglob("*"))
@@ -112,7 +131,7 @@ class Run:
         shutil.rmtree(self.failed, ignore_errors=True)
 
     def set_aside(self) -> None:
-        """Keep the worked-in folder of a failed run for reading, in place of an earlier failure."""
+        """Keep the worked-in folder of a failure for reading, in place of an earlier one."""
         self.failed.parent.mkdir(parents=True, exist_ok=True)
         replace_folder(self.partial, self.failed)
 
@@ -124,6 +143,37 @@ class Run:
                 self.set_aside()
             return found
 
+    def is_being_made(self) -> bool:
+        """Somebody works on it now."""
+        if not self.partial.is_dir():
+            return False
+        with try_lock(self.lock) as free:
+            return not free
+
     def provenance(self) -> dict[str, Any]:
-        """The finished run's provenance; empty where there is none."""
+        """The provenance of what is finished; empty where there is none."""
         return read_json(self.folder / "provenance.json") or {}
+
+
+class Run(Entry):
+    """The place of an executed notebook."""
+
+    @property
+    def stem(self) -> str:
+        """The notebook's name without folder and ending."""
+        return self.group
+
+    @property
+    def run_id(self) -> str:
+        """The hash that names the run."""
+        return self.id
+
+    @property
+    def notebook(self) -> Path:
+        """The executed notebook."""
+        return self.folder / f"{self.stem}.ipynb"
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as stream:
+        return digest(stream.read())

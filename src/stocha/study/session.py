@@ -8,7 +8,7 @@ names the folder to write to in the environment; without it, tables go to
 import json
 import os
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,19 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown, display
 
-from stocha.base.files import write_json, write_text
+from stocha.base.files import read_json, write_json, write_text
 from stocha.base.paths import runs_root
-from stocha.study.handoff import PROGRESS, RUN_FOLDER, badge_text, reduced_at
+from stocha.base.result import Result
+from stocha.study.handoff import (
+    CODE,
+    FRESH,
+    PROGRESS,
+    RESULTS,
+    RUN_FOLDER,
+    badge_text,
+    reduced_at,
+)
+from stocha.study.results import load, obtain, plain, table_text
 
 _GLUE = "application/papermill.record/"
 _PROGRESS_EVERY = 0.2
@@ -33,17 +43,52 @@ class Session:
     scale: str
     reduced: Mapping[str, tuple[Any, Any]]
     """Parameters that differ from the full scale: name → (value here, value at full scale)."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """The page's resolved parameters without `scale`."""
     _metrics: dict[str, Any] = field(default_factory=dict)
+    _results: list[dict[str, Any]] = field(default_factory=list)
     _progress_written: float = 0.0
 
-    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-        """Write `frame` (tidy, flat columns) to `tables/<name>.csv` and return it.
+    def result(self, function: Callable[..., Result], config: Any, name: str = "") -> Result:
+        """The result of `function(config)`, from the store or else computed, and stored for ever.
 
-        Floats keep eight significant digits: more than any figure here can resolve, and few enough
-        that a table diffs clean.
+        Its tables and metrics also go to this page's run, with `name` before theirs where a page
+        shows several results of one experiment. Tables are as read from their CSV.
+
+        Args:
+            function: an experiment, at the top level of a module of the package, called with
+                `config` and `progress`.
+            config: its configuration, a frozen dataclass of JSON-able values.
+            name: what the page calls this result.
         """
-        text = frame.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-        write_text(self.folder / "tables" / f"{name}.csv", text)
+        fresh = bool(os.environ.get(FRESH))
+        expected = read_json(self.folder / CODE)
+        entry = obtain(function, config, self.progress, fresh, expected)
+        found = load(entry.folder)
+        prefix = f"{name}_" if name else ""
+        for table in found.tables:
+            write_text(
+                self.folder / "tables" / f"{prefix}{table}.csv",
+                entry.table(table).read_text(encoding="utf-8"),
+            )
+        self.metric(**{f"{prefix}{metric}": value for metric, value in found.metrics.items()})
+        about = entry.provenance()
+        self._results.append(
+            {
+                "name": name,
+                "id": entry.id,
+                "tables": list(found.tables),
+                "metrics": list(found.metrics),
+                "parameters": read_json(entry.folder / "parameters.json"),
+                **{key: about[key] for key in ("experiment", "science", "code")},
+            }
+        )
+        write_json(self.folder / RESULTS, self._results)
+        return found
+
+    def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
+        """Write `frame` (tidy, flat columns) to `tables/<name>.csv` and return it."""
+        write_text(self.folder / "tables" / f"{name}.csv", table_text(frame))
         return frame
 
     def figure_data(self, *names: str) -> None:
@@ -55,7 +100,7 @@ class Session:
 
     def metric(self, **values: Any) -> None:
         """Record single values in `metrics.json`, beside those recorded before."""
-        self._metrics |= {name: _plain(value) for name, value in values.items()}
+        self._metrics |= {name: plain(value) for name, value in values.items()}
         write_json(self.folder / "metrics.json", self._metrics)
 
     def glue(self, name: str, value: Any, spec: str = "{}") -> None:
@@ -111,9 +156,12 @@ def open_run(name: str, namespace: MutableMapping[str, Any]) -> Session:
     given = os.environ.get(RUN_FOLDER)
     folder = Path(given) if given else runs_root() / "by-hand" / name
     folder.mkdir(parents=True, exist_ok=True)
-    return Session(name, folder, scale, reduced)
+    (folder / RESULTS).unlink(missing_ok=True)
+    return Session(name, folder, scale, reduced, _parameters(namespace))
 
 
-def _plain(value: Any) -> Any:
-    """A JSON value for a numpy or torch scalar."""
-    return value.item() if hasattr(value, "item") else value
+def _parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of what was annotated in the parameters cell, `scale` left out."""
+    declared = namespace.get("__annotations__", {})
+    values = {name: namespace[name] for name in declared if name in namespace and name != "scale"}
+    return {k: tuple(value) if isinstance(value, list) else value for k, value in values.items()}

@@ -58,7 +58,7 @@ def test_the_command_makes_the_very_point(notebook, values):
     assert Path(path).resolve() == notebook.path
     assert set(rest[::2]) <= {"-p"}
     again = notebook.declaration.resolve(parse_assignments(notebook, rest[1::2]))
-    assert notebook.run_id(again) == notebook.run_id(point)
+    assert notebook.run(again) == notebook.run(point)
 
 
 def test_what_no_command_line_can_say_is_a_mistake(notebook):

@@ -10,7 +10,7 @@ from stocha.base import machine
 from stocha.base.errors import UserError
 from stocha.base.files import digest, read_json, write_json, write_text
 from stocha.base.paths import results_root
-from stocha.study.runs import Run
+from stocha.study.runs import Entry
 from stocha.study.sweeps.specification import Point, Sweep
 from stocha.study.sweeps.state import State
 
@@ -53,7 +53,7 @@ def collect_table(sweep: Sweep, state: State, table: str) -> list[Row]:
     ]
 
 
-def _finished(state: State) -> list[tuple[Point, Run]]:
+def _finished(state: State) -> list[tuple[Point, Entry]]:
     finished = state.with_status("done")
     if not finished:
         path = state.sweep.path
@@ -61,17 +61,17 @@ def _finished(state: State) -> list[tuple[Point, Run]]:
     return finished
 
 
-def _identity(sweep: Sweep, point: Point, run: Run) -> Row:
-    return {"run_id": run.run_id} | {name: _flat(point[name]) for name in sweep.swept}
+def _identity(sweep: Sweep, point: Point, run: Entry) -> Row:
+    return {"run_id": run.id} | {name: _flat(point[name]) for name in sweep.swept}
 
 
-def _rows(sweep: Sweep, point: Point, run: Run) -> Iterator[Row]:
+def _rows(sweep: Sweep, point: Point, run: Entry) -> Iterator[Row]:
     named = _identity(sweep, point, run)
     if sweep.collect.metrics:
         metrics = read_json(run.folder / "metrics.json") or {}
         for name in sweep.collect.metrics:
             if name not in metrics:
-                raise UserError(f"{sweep.path}: collect.metrics: run {run.run_id} has no {name!r}")
+                raise UserError(f"{sweep.path}: collect.metrics: run {run.id} has no {name!r}")
             named[name] = metrics[name]
     if sweep.collect.table is None:
         yield named
@@ -79,13 +79,13 @@ def _rows(sweep: Sweep, point: Point, run: Run) -> Iterator[Row]:
     yield from _table_rows(sweep, named, run, sweep.collect.table)
 
 
-def _table_rows(sweep: Sweep, named: Row, run: Run, table: str) -> Iterator[Row]:
+def _table_rows(sweep: Sweep, named: Row, run: Entry, table: str) -> Iterator[Row]:
     try:
         with open(run.table(table), encoding="utf-8", newline="") as stream:
             # Where a table repeats a parameter, as `activation` does, it is the same fact.
             yield from (named | row for row in csv.DictReader(stream))
     except FileNotFoundError:
-        raise UserError(f"{sweep.path}: collect: run {run.run_id} has no table {table!r}") from None
+        raise UserError(f"{sweep.path}: collect: run {run.id} has no table {table!r}") from None
 
 
 def _flat(value: Any) -> Any:

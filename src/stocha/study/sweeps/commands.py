@@ -28,7 +28,7 @@ def plan(path: Path, jobs: int, every: bool) -> None:
     rows = list(zip(sweep.runs, state.statuses, sweep.points, strict=True))
     shown = rows if every else rows[:_SHOWN]
     for run, status, point in shown:
-        print(f"  {run.run_id}  {status:8}{sweep.label(point)}")
+        print(f"  {run.id}  {status:8}{sweep.label(point)}")
     if len(shown) < len(rows):
         print(f"  … and {len(rows) - len(shown)} more: --all shows them")
 
@@ -46,7 +46,8 @@ def run(path: Path, jobs: int, threads: int | None, retry: bool) -> int:
     outcomes = perform([replace(r, note=sweep.label(dict(r.parameters))) for r in requests], jobs)
     failed = read_state(sweep).with_status("failed")
     for point, failed_run in failed:
-        print(f"failed: {failed_run.run_id}  {sweep.label(point)}  {failed_run.failed}")
+        page = sweep.notebook.run(point)
+        print(f"failed: {failed_run.id}  {sweep.label(point)}  {page.failed}")
     if failed:
         print(f"{len(failed)} failed; to try again: stocha sweep run {path} --retry")
     return exit_code(outcomes) or int(bool(failed))
@@ -59,7 +60,7 @@ def status(path: Path, jobs: int) -> None:
     _print_counts(state, jobs)
     for wanted in ("running", "failed"):
         for point, point_run in state.with_status(wanted):
-            print(f"  {wanted}: {point_run.run_id}  {state.sweep.label(point)}")
+            print(f"  {wanted}: {point_run.id}  {state.sweep.label(point)}")
 
 
 def collect(path: Path, output: Path | None) -> None:

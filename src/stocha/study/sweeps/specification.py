@@ -26,7 +26,7 @@ from stocha.base.errors import UserError
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root
 from stocha.study.notebooks import Notebook, read_notebook
-from stocha.study.runs import Run
+from stocha.study.runs import Entry, Run
 from stocha.study.sweeps.located import Key, Located, read_located
 
 _KEYS = ("notebook", "fixed", "grid", "zip", "points", "exclude", "seeds", "collect", "page")
@@ -68,9 +68,15 @@ class Sweep:
         return self.path.stem
 
     @functools.cached_property
-    def runs(self) -> tuple[Run, ...]:
-        """The run of every point."""
-        return tuple(Run(self.notebook.stem, self.notebook.run_id(point)) for point in self.points)
+    def pages(self) -> tuple[Run, ...]:
+        """The executed notebook of every point."""
+        return tuple(self.notebook.run(point) for point in self.points)
+
+    @functools.cached_property
+    def runs(self) -> tuple[Entry, ...]:
+        """What every point makes: an experiment's result, else the executed notebook."""
+        results = map(self.notebook.result, self.points)
+        return tuple(found or page for found, page in zip(results, self.pages, strict=True))
 
     def label(self, point: Point) -> str:
         """The point's swept parameters in words."""

@@ -3,12 +3,10 @@
 import functools
 import statistics
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from stocha.base.files import try_lock
-from stocha.study.runs import Run
+from stocha.study.runs import Entry, Run
 from stocha.study.sweeps.specification import Point, Sweep
 
 Status = Literal["done", "running", "failed", "waiting"]
@@ -26,7 +24,7 @@ class State:
         """How many points have `status`."""
         return Counter(self.statuses)[status]
 
-    def with_status(self, *statuses: Status) -> list[tuple[Point, Run]]:
+    def with_status(self, *statuses: Status) -> list[tuple[Point, Entry]]:
         """The points that have one of `statuses`, in the order of execution."""
         every = zip(self.sweep.points, self.sweep.runs, self.statuses, strict=True)
         return [(point, run) for point, run, status in every if status in statuses]
@@ -47,21 +45,13 @@ class State:
 
 def read_state(sweep: Sweep) -> State:
     """Look every point up in the run store."""
-    return State(sweep, tuple(_statuses(sweep.runs)))
+    places = zip(sweep.runs, sweep.pages, strict=True)
+    return State(sweep, tuple(_status(made, page) for made, page in places))
 
 
-def _statuses(runs: Iterable[Run]) -> Iterable[Status]:
-    for run in runs:
-        if run.is_done():
-            yield "done"
-        elif run.partial.is_dir() and _is_held(run):
-            yield "running"
-        elif run.failed.is_dir():
-            yield "failed"
-        else:
-            yield "waiting"
-
-
-def _is_held(run: Run) -> bool:
-    with try_lock(run.lock) as free:
-        return not free
+def _status(made: Entry, page: Run) -> Status:
+    if made.is_done():
+        return "done"
+    if made.is_being_made() or page.is_being_made():
+        return "running"
+    return "failed" if page.failed.is_dir() else "waiting"

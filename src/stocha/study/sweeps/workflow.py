@@ -80,17 +80,15 @@ def read_workflow(config: Mapping[str, Any]) -> Workflow:
             f"stocha sweep run {path}"
         )
     runs = sweep.runs
-    marker = f"{runs_root()}/{sweep.notebook.stem}/{{run_id}}/{DONE}"
+    marker = f"{runs_root()}/{sweep.notebook.group}/{{run_id}}/{DONE}"
     return Workflow(
         marker,
         {
-            run.run_id: Job(
-                command(sweep.notebook, point), f"{run.run_id}  {sweep.label(point)}", rank
-            )
+            run.id: Job(command(sweep.notebook, point), f"{run.id}  {sweep.label(point)}", rank)
             for rank, (run, point) in enumerate(zip(runs, sweep.points, strict=True))
         },
         # A damaged run has its marker still, so the store is asked and not the file system.
-        tuple(marker.format(run_id=run.run_id) for run in runs if not run.is_done()),
+        tuple(marker.format(run_id=run.id) for run in runs if not run.is_done()),
         threads,
     )
 
