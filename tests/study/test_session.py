@@ -62,10 +62,15 @@ def test_glue_formats_for_prose_and_records_the_number(store, namespace, monkeyp
     )
     run = open_run("50_small", namespace)
     run.glue("loss", np.float32(0.25), "{:.1%}")
-    ((data, more),) = shown
+    run.glue("change", -0.5, "{:.2f}")
+    run.glue("word", "x-axis")
+    (data, more), (minus, _), (word, _) = shown
     assert data == {"application/papermill.record/text/plain": "'25.0%'"}
+    assert minus == {"application/papermill.record/text/plain": "'−0.50'"}
+    assert word == {"application/papermill.record/text/plain": "'x-axis'"}
     assert more["metadata"]["scrapbook"]["name"] == "loss"
-    assert json.loads((run.folder / "metrics.json").read_text()) == {"loss": 0.25}
+    recorded = json.loads((run.folder / "metrics.json").read_text())
+    assert recorded == {"loss": 0.25, "change": -0.5, "word": "x-axis"}
 
 
 def test_a_figure_without_its_table_is_a_programming_error(store, namespace):

@@ -112,6 +112,8 @@ class Session:
         """
         self.metric(**{name: value})
         text = spec.format(value)
+        if not isinstance(value, str):
+            text = text.replace("-", "−")  # a number in prose
         display(
             {f"{_GLUE}text/plain": repr(text)},
             raw=True,
