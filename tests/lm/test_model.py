@@ -16,7 +16,7 @@ from stocha.lm.convert import (
     save_half,
     to_llama,
 )
-from stocha.lm.model import Decoder, KVCache
+from stocha.lm.model import Decoder, KVCache, shift
 
 HEADS = [(4, 4), (4, 2), (4, 1), (2, 1), (6, 3)]
 
@@ -110,6 +110,18 @@ def test_a_half_precision_model_survives_the_disk(tmp_path, tied: bool) -> None:
         assert torch.equal(weight.half().float(), back.state_dict()[name]), name
 
 
+def test_a_key_with_a_shift_is_half_its_own_and_half_the_one_before() -> None:
+    k = torch.arange(24.0).view(1, 1, 3, 8)
+    assert shift(k, None)[0, 0, :, 0].tolist() == [0, 8, 16]
+    assert shift(k, None)[0, 0, :, 4].tolist() == [4, 4, 12]
+    assert shift(k, k[:, :, 2:])[0, 0, :, 4].tolist() == [20, 4, 12]
+
+
+def test_a_model_with_shifted_keys_is_no_llama() -> None:
+    with pytest.raises(ValueError, match="shifted_keys=True"):
+        to_llama(Decoder(config(shifted_keys=True)))
+
+
 def test_unsupported_llamas_are_refused() -> None:
     shape = llama(config(), "silu").config.to_dict()
     with pytest.raises(ValueError, match="rope_type='llama3'"):
@@ -131,16 +143,25 @@ def test_unsupported_llamas_are_refused() -> None:
         "relu",
         "silu",
         "gelu",
+        "relu2",
         "bernoulli_silu",
-        StochA(0.3),
-        StochA(0.3, "identity"),
-        StochA(0.3, train="expectation"),
-        StochA(0.6, granularity="token"),
+        *(
+            StochA(0.3, positive, granularity, train)
+            for positive in ("identity", "silu", "mixed")
+            for granularity, train in [
+                ("element", "sample"),
+                ("token", "sample"),
+                ("layer", "sample"),
+                ("element", "expectation"),
+            ]
+        ),
+        "learnable_stoch",
     ],
     ids=str,
 )
-def test_fused_and_plain_agree_in_loss_and_every_gradient(activation) -> None:
-    model = Decoder(config(4, 2), activation, seed=1).train()
+@pytest.mark.parametrize("shifted", [False, True])
+def test_fused_and_plain_agree_in_loss_and_every_gradient(activation, shifted) -> None:
+    model = Decoder(config(4, 2, shifted_keys=shifted), activation, seed=1).train()
     for parameter in model.parameters():  # away from the initialisation's tiny activations
         parameter.data.mul_(5 if parameter.ndim == 2 else 0.7)
     results = []
@@ -153,9 +174,10 @@ def test_fused_and_plain_agree_in_loss_and_every_gradient(activation) -> None:
         torch.testing.assert_close(fused, plain, rtol=2e-4, atol=2e-4 * float(plain.abs().max()))
 
 
+@pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("fast", [True, False])
-def test_no_position_sees_the_future(fast: bool) -> None:
-    model = Decoder(config(), "silu")
+def test_no_position_sees_the_future(fast: bool, shifted: bool) -> None:
+    model = Decoder(config(shifted_keys=shifted), "silu")
     model.fast = fast
     changed = ids()
     changed[:, 130:] = (changed[:, 130:] + 1) % 61
@@ -177,9 +199,10 @@ def test_rope_depends_on_relative_positions_only() -> None:
     assert not torch.allclose(here, stretched, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
-def test_the_cache_gives_the_logits_of_one_pass(heads: int, kv_heads: int) -> None:
-    model = Decoder(config(heads, kv_heads), "relu")
+def test_the_cache_gives_the_logits_of_one_pass(heads: int, kv_heads: int, shifted: bool) -> None:
+    model = Decoder(config(heads, kv_heads, shifted_keys=shifted), "relu")
     cache = KVCache(model.config, 2)
     with torch.no_grad():
         whole = model(ids(length=40))
@@ -215,6 +238,7 @@ def test_parameters_are_counted(tied: bool) -> None:
         ({"heads": 64, "width": 64}, "heads=64"),
         ({"heads": 4, "kv_heads": 3}, "kv_heads=3"),
         ({"layers": 0}, "layers=0"),
+        ({"heads": 8, "shifted_keys": True}, "shifted_keys=True"),
     ],
 )
 def test_impossible_shapes_are_one_clear_line(wrong: dict[str, int], message: str) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 
-from stocha.base.jit import EXACT, kernel, primitive
+from stocha.base.jit import EXACT, part, primitive
 
-RELU, SILU, MEAN, RELU2 = 0, 1, 2, 3
+RELU, SILU, MEAN, RELU2, GELU = range(5)
 """How kernels are told which activation: MEAN is the expected value of StochA."""
 
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -39,7 +39,17 @@ def _power(typing: Any, t: Any) -> Any:
     return types.float32(types.float32), generate
 
 
-@kernel(EXACT)
+@primitive
+def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """a·b + c rounded once: says which of two products is contracted, where LLVM might choose."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
+@part(EXACT)
 def exp(x: Any) -> Any:
     """e^x to 2 units in the last place, x taken into [−87.3, 88.37]; NaN stays NaN."""
     if x < LOWEST:
@@ -53,28 +63,28 @@ def exp(x: Any) -> Any:
     return p * _power(t)
 
 
-@kernel(EXACT)
+@part(EXACT)
 def sigmoid(x: Any) -> Any:
     return ONE / (ONE + exp(-x))
 
 
-@kernel(EXACT)
+@part(EXACT)
 def relu(x: Any) -> Any:
     return ZERO if x <= ZERO else x
 
 
-@kernel(EXACT)
+@part(EXACT)
 def relu_slope(x: Any) -> Any:
     return ZERO if x <= ZERO else ONE
 
 
-@kernel(EXACT)
+@part(EXACT)
 def tanh(x: Any) -> Any:
     """tanh(x) to 2e-7 of 1."""
     return ONE - (ONE + ONE) / (exp(x + x) + ONE)
 
 
-@kernel(EXACT)
+@part(EXACT)
 def within(x: Any, far: Any) -> Any:
     """x taken into [−far, far]; NaN stays NaN."""
     if x < -far:

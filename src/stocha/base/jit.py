@@ -32,6 +32,16 @@ def kernel(options: Mapping[str, Any]) -> Callable[[F], F]:
     return compiled
 
 
+def part(options: Mapping[str, Any]) -> Callable[[F], F]:
+    """`kernel` for what kernels call: it becomes a piece of its caller's code, never a call.
+
+    A function that is called has a copy in every caller's module under one name, the linker keeps
+    the one that it sees first, and copies can differ in what they contract: the bits would then
+    depend on whether the cache was cold, and on which kernel was called first.
+    """
+    return kernel({**options, "forceinline": True})
+
+
 def threaded(options: Mapping[str, Any]) -> Callable[[F], F]:
     """Compile a twin of a function whose `prange` loops run on numba's threads."""
 

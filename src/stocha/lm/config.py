@@ -23,8 +23,10 @@ class ModelConfig:
     """The shape of a Llama-family decoder; the default is the study's *tiny*, 1.2M parameters.
 
     `heads` query heads share `kv_heads` key-value heads (grouped-query attention); `head_width`
-    is `width / heads` and must be even for RoPE. Raises ValueError for an impossible shape.
-    Chapter *Protocol*.
+    is `width / heads` and must be even for RoPE. With `shifted_keys` the second half of each key is
+    that of the position before, which costs no parameter (chapter *What makes runs comparable*);
+    `head_width` must then be a multiple of 4. Raises ValueError for an impossible shape. Chapter
+    *Protocol*.
     """
 
     vocabulary: int = 2048
@@ -37,6 +39,7 @@ class ModelConfig:
     rope_base: float = 10_000.0
     eps: float = 1e-5
     tied: bool = True
+    shifted_keys: bool = False
 
     def __post_init__(self) -> None:
         _at_least(
@@ -52,6 +55,10 @@ class ModelConfig:
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"heads={self.heads}: width {self.width} must divide into heads of even width"
+            )
+        if self.shifted_keys and self.head_width % 4:
+            raise ValueError(
+                f"shifted_keys=True: allowed for a head width that 4 divides, not {self.head_width}"
             )
         if self.heads % self.kv_heads:
             raise ValueError(

@@ -93,7 +93,12 @@ def _halved(weight: Tensor, width: int) -> Tensor:
 
 
 def to_llama(model: Decoder) -> dict[str, Tensor]:
-    """Return the weights under the names and shapes of `LlamaForCausalLM`."""
+    """Return the weights under the names and shapes of `LlamaForCausalLM`.
+
+    Raises ValueError for a model with shifted keys, which Llama has not.
+    """
+    if model.config.shifted_keys:
+        raise ValueError("shifted_keys=True: a Llama has no such keys; allowed: False")
     weights = model.state_dict()
     out: dict[str, Tensor] = {}
     for ours, theirs, heights in _names(model.config):

@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stocha.activations import Activation, Deterministic, StochA, make, relu, silu
-from stocha.base.streams import Generators, bernoulli, generator
+from stocha.activations import Activation, make
+from stocha.base.streams import Generators, generator
 from stocha.lm.config import ModelConfig
 from stocha.lm.fast import operations as fused
-
-_FUSED: dict[str, Callable[[Tensor], Tensor]] = {"relu": relu, "silu": silu}
 
 LayerNoise = Callable[[int], Generators]
 """Layer → the generators of its activation, one per sequence of the batch."""
@@ -22,12 +20,14 @@ class KVCache:
     """Keys and values of the positions seen so far, one pair of tensors a layer.
 
     `keys[i]` and `values[i]` are [batch, kv_heads, context, head_width]; `length` positions of
-    them are filled.
+    them are filled. `last` [layers, batch, kv_heads, 1, head_width] are the keys of the position
+    before the next one, not rotated, for `shift`.
     """
 
     def __init__(self, config: ModelConfig, batch: int) -> None:
         shape = (config.layers, batch, config.kv_heads, config.context, config.head_width)
         self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+        self.last = torch.zeros(*shape[:3], 1, config.head_width)
         self.length = 0
 
 
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         heads, kv_heads = self.config.heads, self.config.kv_heads
         qkv = self.qkv(x)
         if fast and cache is None:
-            y = fused.attention(qkv, turn, heads, kv_heads)
+            y = fused.attention(qkv, turn, heads, kv_heads, self.config.shifted_keys)
             return F.linear(y, self.out.weight)
         batch, length, _ = qkv.shape
         q, k, v = (
@@ -54,6 +54,10 @@ class Attention(nn.Module):
             .transpose(1, 2)
             .split([heads, kv_heads, kv_heads], dim=1)
         )
+        if self.config.shifted_keys:
+            own, k = k, shift(k, cache.last[layer] if cache is not None and cache.length else None)
+            if cache is not None:
+                cache.last[layer] = own[:, :, -1:]
         q, k = rotate(q, turn), rotate(k, turn)
         mask = None
         if cache is not None:
@@ -65,6 +69,18 @@ class Attention(nn.Module):
             q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=heads != kv_heads
         )
         return F.linear(y.transpose(1, 2).reshape(batch, length, -1), self.out.weight)
+
+
+def shift(k: Tensor, last: Tensor | None) -> Tensor:
+    """Take the second half of each key of k [batch, kv_heads, length, head_width] one further on.
+
+    `last`, the keys of the position before the first; None at the beginning of a text, where the
+    first position keeps its own. So one head can look for what *followed* a token like its own, the
+    step that an induction head else learns from two layers (Olsson et al. 2022).
+    """
+    before = torch.cat([k[:, :, :1] if last is None else last, k[:, :, :-1]], dim=2)
+    half = k.shape[-1] // 2
+    return torch.cat([k[..., :half], before[..., half:]], dim=-1)
 
 
 def rotate(x: Tensor, turn: Tensor) -> Tensor:
@@ -92,34 +108,16 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, noise: Generators | None, fast: bool) -> Tensor:
         if fast and self.probe is None:
-            choice = self._fused_kind(x, noise)
-            if choice is not None:
+            how = fused.gate(self.activation, (*x.shape[:-1], self.down.in_features), noise)
+            if how is not None:
                 flat = x.view(-1, x.shape[-1])
-                y = fused.gated_ffn(flat, self.gate_up.weight, self.down.weight, *choice)
+                y = fused.gated_ffn(flat, self.gate_up.weight, self.down.weight, how)
                 return y.view(x.shape)
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         hidden = self.activation(gate, noise)
         if self.probe is not None:
             self.probe(hidden)
         return F.linear(hidden * up, self.down.weight)
-
-    def _fused_kind(self, x: Tensor, noise: Generators | None) -> tuple[str, Tensor | float] | None:
-        """Return how `fused.gated_ffn` computes the activation in force, or None if it cannot."""
-        act = self.activation
-        if isinstance(act, Deterministic):
-            return next(((k, 0.0) for k, f in _FUSED.items() if f is act.function), None)
-        if not isinstance(act, StochA):
-            return None
-        if act.mode in ("relu", "silu"):
-            return act.mode, 0.0
-        if act.positive != "mixed":
-            return None
-        if act.mode == "expectation" or act.p in (0, 1):
-            return "mixed", float(act.p)
-        if act.granularity != "element" or noise is None:
-            return None
-        shape = (*x.shape[:-1], self.down.in_features)
-        return "mixed", bernoulli(act.p, shape, noise).view(-1, shape[-1])
 
 
 class Norm(nn.Module):

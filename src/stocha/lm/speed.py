@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stocha.activations import StochA
-from stocha.base import elementwise
+from stocha.activations import StochA, make
 from stocha.base.streams import bernoulli, generator
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.convert import to_llama
@@ -310,6 +309,12 @@ class Shapes:
         return ffn.gate_up.weight.detach().clone(), ffn.down.weight.detach().clone()
 
 
+def _gate(name: str, shape: tuple[int, ...], sources: list[torch.Generator]) -> fused.Gate:
+    found = fused.gate(make(name), shape, sources)
+    assert found is not None
+    return found
+
+
 def parts(config: ModelConfig, batch: int, micro_batch: int) -> dict[str, Part]:
     """Return the parts of a SiLU step, each to be timed by itself at its true shapes."""
     at, turn = Shapes(config, micro_batch), Decoder(config).turn
@@ -326,6 +331,7 @@ def parts(config: ModelConfig, batch: int, micro_batch: int) -> dict[str, Part]:
         optimizer.step()
 
     products = 2 * at.rows * config.width
+    silu = _gate("silu", (config.ffn,), [])
     found = {
         "attention": Part(
             *_both_ways(lambda x, *_: attention(x, turn, None, 0, True), at.x(),
@@ -333,7 +339,7 @@ def parts(config: ModelConfig, batch: int, micro_batch: int) -> dict[str, Part]:
             config.layers * pieces, products * (config.qkv + config.width),
         ),
         "feed-forward": Part(
-            *_both_ways(lambda x, g, d: fused.gated_ffn(x, g, d, "silu"), at.flat(), gate_up, down),
+            *_both_ways(lambda x, g, d: fused.gated_ffn(x, g, d, silu), at.flat(), gate_up, down),
             config.layers * pieces, products * 3 * config.ffn,
         ),
         "norms and residual sums": Part(
@@ -436,6 +442,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
     gates = torch.randn(fused.FFN_ROWS, 2, config.ffn)
     hidden = torch.empty(fused.FFN_ROWS, config.ffn)
     halves = gates[:, 0].contiguous(), gates[:, 1].contiguous()
+    silu = _gate("silu", shape, [])
 
     def sources() -> list[torch.Generator]:
         return [generator(0, "activation", row) for row in range(micro_batch)]
@@ -450,8 +457,8 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         return F.linear(torch.lerp(F.relu(gate), F.silu(gate), draw) * up, down)
 
     def byte_mask() -> Any:
-        draw = bernoulli(0.5, shape, sources()).view(at.rows, -1)
-        return fused.gated_ffn(x, gate_up, down, "mixed", draw)
+        drawn = _gate("stocha", shape, sources())
+        return fused.gated_ffn(x, gate_up, down, drawn)
 
     def multiply_down(matrix: Tensor) -> None:
         for _ in range(0, at.rows, fused.FFN_ROWS):
@@ -470,7 +477,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
             parameter.grad = torch.randn_like(parameter)
         return torch.optim.AdamW(model.parameters(), TrainConfig.lr, **options).step
 
-    feed = _through(lambda x, g, d: fused.gated_ffn(x, g, d, "silu"), x, gate_up, down)
+    feed = _through(lambda x, g, d: fused.gated_ffn(x, g, d, silu), x, gate_up, down)
     attend = _through(lambda t: fused.attention(t, turn, config.heads, config.kv_heads), qkv)
     loss = _through(lambda x, w: fused.head_loss(x, w, at.targets), x, head)
     return {
@@ -482,7 +489,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         ),
         "silu(gate) · up, in cache: PyTorch → one kernel": (
             lambda: torch.mul(F.silu(halves[0]), halves[1], out=hidden),
-            lambda: kernels.gate(gates.numpy(), elementwise.SILU, 0.0, hidden.numpy()),
+            lambda: silu.forward(slice(None), gates.numpy(), hidden.numpy()),
         ),
         "products of the blocks with Dᵀ, forward: a view → a contiguous copy": (
             lambda: multiply_down(down.detach().t()),

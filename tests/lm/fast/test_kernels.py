@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stocha.base.elementwise import MEAN, RELU, SILU
+from stocha.activations import Activation, make
+from stocha.base.elementwise import GELU, MEAN, RELU, RELU2, SILU
+from stocha.base.streams import generator
 from stocha.lm.fast import kernels
 from stocha.lm.fast import operations as fused
+from stocha.lm.model import shift
 
 SIZES = st.sampled_from([1, 2, 3, 7, 16, 33, 70])
 SCALES = st.sampled_from([1e-38, 1e-3, 1.0, 10.0, 80.0])
 SEEDS = st.integers(0, 2**31)
-KINDS = {"relu": RELU, "silu": SILU, "mixed": MEAN}
+GATES = [make(name) for name in ("relu", "silu", "gelu", "relu2", "stocha", "bernoulli_silu")]
 few = settings(max_examples=40)
 
 
@@ -66,49 +69,93 @@ def test_exp_at_the_ends() -> None:
     assert np.isnan(found[8])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def activations(gate: Tensor, weight: Tensor) -> dict[int, Tensor]:
+    """Every fixed kind's definition; MEAN's weight of SiLU is `weight`."""
+    relu, silu = F.relu(gate), F.silu(gate)
+    return {
+        RELU: relu,
+        SILU: silu,
+        MEAN: weight * silu + (1 - weight) * relu,
+        GELU: F.gelu(gate),
+        RELU2: relu.square(),
+    }
+
+
+@pytest.mark.parametrize("kind", range(5))
 @few
-@given(rows=SIZES, ffn=SIZES, p=st.sampled_from([0.0, 0.3, 0.5, 1.0]), scale=SCALES, seed=SEEDS)
-@example(rows=1, ffn=2, p=0.0, scale=80.0, seed=4818)
+@given(rows=SIZES, ffn=SIZES, p=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+       above=st.sampled_from([0.0, 0.3, 1.0]), scale=SCALES, seed=SEEDS)  # fmt: skip
+@example(rows=1, ffn=2, p=0.0, above=0.0, scale=80.0, seed=4818)
 def test_gates_and_their_gradients(
-    kind: str, rows: int, ffn: int, p: float, scale: float, seed: int
+    kind: int, rows: int, ffn: int, p: float, above: float, scale: float, seed: int
 ) -> None:
     gate_up, slope = floats(seed, scale, rows, 2, ffn), floats(seed + 1, 1.0, rows, ffn)
     inputs = exact(gate_up).requires_grad_()
     gate, up = inputs.unbind(1)
-    acts = {"relu": F.relu(gate), "silu": F.silu(gate)}
-    acts["mixed"] = p * acts["silu"] + (1 - p) * acts["relu"]
-    wanted = acts[kind] * up
+    wanted = activations(gate, torch.where(gate <= 0, p, above))[kind] * up
     torch.autograd.backward(wanted, exact(slope))
 
+    # Φ is right to 1e-7 of 1, not of itself
+    floor = least(scale) + (2e-7 * max(1, scale) ** 2 if kind == GELU else 0)
+    how = kind, np.float32(p), np.float32(above)
     hidden, grads = np.empty((rows, ffn), np.float32), np.empty_like(gate_up)
-    kernels.gate(gate_up, KINDS[kind], np.float32(p), hidden)
-    close(hidden, wanted, floor=least(scale))
+    kernels.gate(gate_up, *how, hidden)
+    close(hidden, wanted, floor=floor)
     work = slope.copy()
-    kernels.gate_backward(work, gate_up, KINDS[kind], np.float32(p), grads)
-    close(grads, inputs.grad, floor=least(scale))
-    close(work, wanted, floor=least(scale))
+    kernels.gate_backward(work, gate_up, *how, grads)
+    close(grads, inputs.grad, floor=floor)
+    close(work, wanted, floor=floor)
 
 
+@pytest.mark.parametrize("above", [kernels.NEVER, kernels.ALWAYS, kernels.DRAWN])
 @few
 @given(rows=SIZES, ffn=SIZES, p=st.sampled_from([0.0, 0.3, 0.5, 1.0]), scale=SCALES, seed=SEEDS)
 def test_drawn_gates_and_their_gradients(
-    rows: int, ffn: int, p: float, scale: float, seed: int
+    above: int, rows: int, ffn: int, p: float, scale: float, seed: int
 ) -> None:
     gate_up, slope = floats(seed, scale, rows, 2, ffn), floats(seed + 1, 1.0, rows, ffn)
     draw = (np.random.default_rng(seed).random((rows, ffn)) < p).astype(np.uint8)
     inputs = exact(gate_up).requires_grad_()
     gate, up = inputs.unbind(1)
-    wanted = torch.where(exact(draw) > 0, F.silu(gate), F.relu(gate)) * up
+    drawn = exact(draw) > 0
+    fixed = drawn if above == kernels.DRAWN else torch.full_like(drawn, above == kernels.ALWAYS)
+    smooth = torch.where(gate <= 0, drawn, fixed)
+    wanted = torch.where(smooth, F.silu(gate), F.relu(gate)) * up
     torch.autograd.backward(wanted, exact(slope))
 
     hidden, grads = np.empty((rows, ffn), np.float32), np.empty_like(gate_up)
-    kernels.gate_drawn(gate_up, draw, hidden)
+    kernels.gate_drawn(gate_up, draw, above, hidden)
     close(hidden, wanted, floor=least(scale))
     work = slope.copy()
-    kernels.gate_drawn_backward(work, gate_up, draw, grads)
+    kernels.gate_drawn_backward(work, gate_up, draw, above, grads)
     close(grads, inputs.grad, floor=least(scale))
     close(work, wanted, floor=least(scale))
+
+
+@few
+@given(rows=SIZES, ffn=SIZES, scale=SCALES, seed=SEEDS)
+def test_gates_that_keep_or_drop_and_their_gradients(
+    rows: int, ffn: int, scale: float, seed: int
+) -> None:
+    gate_up, slope = floats(seed, scale, rows, 2, ffn), floats(seed + 1, 1.0, rows, ffn)
+    chance = np.random.default_rng(seed).random((rows, ffn), np.float32)
+    inputs = exact(gate_up).requires_grad_()
+    gate, up = inputs.unbind(1)
+    share = torch.sigmoid(gate.detach())
+    clear = ((exact(chance) - share).abs() > 1e-6).numpy()
+    wanted = gate * (exact(chance) < share) * up
+    torch.autograd.backward(wanted, exact(slope))
+
+    hidden, grads = np.empty((rows, ffn), np.float32), np.empty_like(gate_up)
+    kept = np.empty((rows, ffn), np.uint8)
+    kernels.gate_kept(gate_up, chance, kept, hidden)
+    assert set(np.unique(kept)) <= {0, 1}
+    close(hidden[clear], wanted[clear], floor=least(scale))
+    work = slope.copy()
+    kernels.gate_kept_backward(work, gate_up, kept, grads)
+    both = np.stack([clear, clear], 1)
+    close(grads[both], inputs.grad[both], floor=least(scale))
+    np.testing.assert_array_equal(work, hidden)
 
 
 @few
@@ -189,10 +236,13 @@ def test_norm_and_its_gradient(rows: int, width: int, adds: bool, scale: float, 
 
 @few
 @given(batch=st.integers(1, 3), length=SIZES, kv_heads=st.integers(1, 2), group=st.integers(1, 3),
-       half=st.integers(1, 9), block=st.sampled_from([1, 5, 16, 64]), seed=SEEDS)  # fmt: skip
+       half=st.integers(1, 9), block=st.sampled_from([1, 5, 16, 64]), shifted=st.booleans(),
+       seed=SEEDS)  # fmt: skip
 def test_heads_are_split_rotated_and_joined(
-    batch: int, length: int, kv_heads: int, group: int, half: int, block: int, seed: int
-) -> None:
+    batch: int, length: int, kv_heads: int, group: int, half: int, block: int, shifted: bool,
+    seed: int,
+) -> None:  # fmt: skip
+    half += half % 2 if shifted else 0  # whole pairs, as a ModelConfig demands
     width, heads, slabs = 2 * half, group * kv_heads, batch * kv_heads
     qkv = floats(seed, 1.0, batch, length, heads + 2 * kv_heads, width)
     angle = torch.rand(length, half, generator=torch.Generator().manual_seed(seed)) * 7
@@ -200,13 +250,14 @@ def test_heads_are_split_rotated_and_joined(
     waves = torch.view_as_real(turn).reshape(length, width).numpy()
     q = np.full((slabs * group * length, width), np.nan, np.float32)
     k, v = (np.full((slabs, length, width), np.nan, np.float32) for _ in range(2))
-    kernels.split_heads(qkv, waves, group, block, q, k, v)
+    kernels.split_heads(qkv, waves, group, block, shifted, q, k, v)
 
     def rotated(x: Tensor) -> Tensor:
         pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
         return torch.view_as_real(pairs * turn.unsqueeze(1)).flatten(-2)
 
-    wanted_q, wanted_k, wanted_v = torch.from_numpy(qkv).split([heads, kv_heads, kv_heads], 2)
+    wanted_q, keys, wanted_v = torch.from_numpy(qkv).split([heads, kv_heads, kv_heads], 2)
+    wanted_k = shift(keys.transpose(1, 2), None).transpose(1, 2) if shifted else keys
     y = np.empty((batch, length, heads, width), np.float32)
     kernels.gather_rows(q, group, block, False, y)
     torch.testing.assert_close(torch.from_numpy(y), rotated(wanted_q) * width**-0.5)
@@ -222,21 +273,23 @@ def test_heads_are_split_rotated_and_joined(
 
     # turning back and scaling again is the transpose, which of a rotation is the inverse
     joined = np.full_like(qkv, np.nan)
-    kernels.join_heads(q, k, v, waves, group, block, joined)
+    kernels.join_heads(q, k, v, waves, group, block, shifted, joined)
     joined[:, :, :heads] *= width
+    if shifted:  # a half that two positions have is returned by both, one that none has by none
+        qkv[:, :1, heads : heads + kv_heads, half:] *= min(length, 2)
+        qkv[:, max(length - 1, 1) :, heads : heads + kv_heads, half:] = 0
     np.testing.assert_allclose(joined, qkv, atol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_value_that_is_not_finite_is_seen(bad: float, kind: str) -> None:
+@pytest.mark.parametrize("activation", GATES, ids=str)
+def test_a_value_that_is_not_finite_is_seen(bad: float, activation: Activation) -> None:
     """An activation that is NaN or infinite reaches the loss, wherever it enters."""
     draw = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     x, both, down = draw.clone(), torch.randn(12, 5), torch.randn(5, 6)
     x[3, 2] = bad
-    assert not fused.gated_ffn(x, both, down, kind, 0.5).isfinite().all()
-    mask = torch.rand(7, 6) < 0.5
-    assert not fused.gated_ffn(x, both, down, "mixed", mask).isfinite().all()
+    gate = fused.gate(activation, (7, 6), generator(0, "activation"))
+    assert not fused.gated_ffn(x, both, down, gate).isfinite().all()
     assert not fused.rms_norm(x, torch.ones(5), 1e-5).isfinite().all()
     assert not fused.add_rms_norm(draw, x, torch.ones(5), 1e-5)[1].isfinite().all()
     assert not fused.head_loss(x, torch.randn(9, 5), torch.zeros(7, dtype=torch.long)).isfinite()
@@ -255,7 +308,7 @@ def test_a_second_backward_pass_gives_the_same_gradients() -> None:
         torch.randn(*shape, generator=source, requires_grad=True)
         for shape in ((300, 6), (10, 6), (6, 5))
     )
-    y = fused.gated_ffn(x, both, down, "silu")
+    y = fused.gated_ffn(x, both, down, fused.gate(make("silu"), (300, 5), None))
     first = torch.autograd.grad(y, (x, both, down), torch.ones_like(y), retain_graph=True)
     again = torch.autograd.grad(y, (x, both, down), torch.ones(1, 1).expand_as(y))
     assert all(map(torch.equal, first, again))

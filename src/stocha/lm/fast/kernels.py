@@ -14,18 +14,31 @@ from numba import types
 from numpy.typing import NDArray
 
 from stocha.base.elementwise import (
+    GELU,
+    MEAN,
     ONE,
     RELU,
     SILU,
     ZERO,
     exp,
+    fma,
     relu,
     relu_slope,
     sigmoid,
 )
-from stocha.base.jit import EXACT, SUMS, kernel, primitive
+from stocha.base.jit import EXACT, SUMS, kernel, part, primitive
 
 Floats = NDArray[np.float32]
+
+NEVER, ALWAYS, DRAWN = range(3)
+
+HALF = np.float32(0.5)
+DENSITY = np.float32((2 * np.pi) ** -0.5)  # the standard normal's at 0
+ERF = np.float32(0.3275911 / 2**0.5)
+A1, A2, A3, A4, A5 = (
+    np.float32(value / 2)
+    for value in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+)
 
 _I32, _F32 = ir.IntType(32), ir.FloatType()
 
@@ -65,10 +78,20 @@ def exps(x: Floats, out: Floats) -> None:
         out[i] = exp(x[i])
 
 
+@part(EXACT)
+def _phi(x: Any, fall: Any) -> Any:
+    """Φ(x) to 1e-7 for `fall` = exp(−x²/2): Abramowitz and Stegun, 7.1.26."""
+    t = ONE / (ONE + ERF * (x if x > ZERO else -x))
+    tail = ((((A5 * t + A4) * t + A3) * t + A2) * t + A1) * t * fall
+    return tail if x <= ZERO else ONE - tail
+
+
 @kernel(EXACT)
-def gate(gate_up: Floats, kind: int, p: Any, out: Floats) -> None:
-    """out[r] = act(gate_up[r, 0]) · gate_up[r, 1] for ReLU, SiLU, or p·SiLU + (1 − p)·ReLU."""
-    q = ONE - p
+def gate(gate_up: Floats, kind: int, p: Any, above: Any, out: Floats) -> None:
+    """out[r] = act(gate_up[r, 0]) · gate_up[r, 1] for the activation `kind`.
+
+    MEAN is w·SiLU + (1 − w)·ReLU with the weight w = p for x ≤ 0 and `above` for x > 0.
+    """
     for r in range(out.shape[0]):
         g, u, h = gate_up[r, 0], gate_up[r, 1], out[r]
         if kind == RELU:
@@ -77,30 +100,27 @@ def gate(gate_up: Floats, kind: int, p: Any, out: Floats) -> None:
         elif kind == SILU:
             for c in range(h.size):
                 h[c] = g[c] * sigmoid(g[c]) * u[c]
+        elif kind == MEAN:
+            for c in range(h.size):
+                w = p if g[c] <= ZERO else above
+                h[c] = fma(w, g[c] * sigmoid(g[c]), (ONE - w) * relu(g[c])) * u[c]
+        elif kind == GELU:
+            for c in range(h.size):
+                h[c] = g[c] * _phi(g[c], exp(-HALF * g[c] * g[c])) * u[c]
         else:
             for c in range(h.size):
-                h[c] = (p * (g[c] * sigmoid(g[c])) + q * relu(g[c])) * u[c]
+                h[c] = relu(g[c]) * relu(g[c]) * u[c]
 
 
 @kernel(EXACT)
-def gate_drawn(gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
-    """`gate` with SiLU where `draw` [rows, ffn] is not 0 and ReLU elsewhere."""
-    for r in range(out.shape[0]):
-        g, u, d, h = gate_up[r, 0], gate_up[r, 1], draw[r], out[r]
-        for c in range(h.size):
-            smooth, sharp = g[c] * sigmoid(g[c]), relu(g[c])
-            h[c] = (smooth if d[c] != 0 else sharp) * u[c]
-
-
-@kernel(EXACT)
-def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -> None:
+def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, above: Any, out: Floats) -> None:
     """The gradients of `gate` for dh [rows, ffn]: out[r, 0] of the gate, out[r, 1] of up.
 
     dh is replaced by what `gate` returned.
     """
     # several loops, and the sigmoids apart from `out`: LLVM makes vector code of a loop only while
     # it has few arrays to tell apart, and no two of one base
-    q, sigmas = ONE - p, np.empty(dh.shape[1], np.float32)
+    sigmas = np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
         h, g, u, dg, du = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1]
         if kind == RELU:
@@ -118,19 +138,60 @@ def gate_backward(dh: Floats, gate_up: Floats, kind: int, p: Any, out: Floats) -
                 s, x, y = sigmas[c], g[c], u[c]
                 dg[c] = h[c] * y * (s + x * s * (ONE - s))
                 h[c] = x * s * y
-        else:
+        elif kind == MEAN:
             for c in range(h.size):
                 sigmas[c] = sigmoid(g[c])
             for c in range(h.size):
-                du[c] = h[c] * (p * (g[c] * sigmas[c]) + q * relu(g[c]))
+                w = p if g[c] <= ZERO else above
+                du[c] = h[c] * fma(w, g[c] * sigmas[c], (ONE - w) * relu(g[c]))
             for c in range(h.size):
                 s, x, y = sigmas[c], g[c], u[c]
-                dg[c] = h[c] * y * (p * (s + x * s * (ONE - s)) + q * relu_slope(x))
-                h[c] = (p * (x * s) + q * relu(x)) * y
+                w = p if x <= ZERO else above
+                steep = s + x * s * (ONE - s)
+                dg[c] = h[c] * y * fma(w, steep, (ONE - w) * relu_slope(x))
+                h[c] = fma(w, x * s, (ONE - w) * relu(x)) * y
+        elif kind == GELU:
+            for c in range(h.size):
+                sigmas[c] = exp(-HALF * g[c] * g[c])
+            for c in range(h.size):
+                du[c] = h[c] * (g[c] * _phi(g[c], sigmas[c]))
+            for c in range(h.size):
+                x, y, share = g[c], u[c], _phi(g[c], sigmas[c])
+                dg[c] = h[c] * y * (share + x * (DENSITY * sigmas[c]))
+                h[c] = x * share * y
+        else:
+            for c in range(h.size):
+                du[c] = h[c] * (relu(g[c]) * relu(g[c]))
+            for c in range(h.size):
+                positive, y = relu(g[c]), u[c]
+                dg[c] = h[c] * y * (positive + positive)
+                h[c] = positive * positive * y
+
+
+@part(EXACT)
+def _smooth(drawn: Any, x: Any, above: int) -> Any:
+    """Whether StochA takes SiLU at x: as drawn for x ≤ 0, and for x > 0 as `above` says."""
+    below = x <= ZERO
+    return (drawn != 0) & (below | (above == DRAWN)) | (~below & (above == ALWAYS))
 
 
 @kernel(EXACT)
-def gate_drawn_backward(dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], out: Floats) -> None:
+def gate_drawn(gate_up: Floats, draw: NDArray[np.uint8], above: int, out: Floats) -> None:
+    """`gate` with SiLU where `draw` [rows, ffn] is not 0 and ReLU elsewhere.
+
+    For x > 0 it is SiLU `ALWAYS`, `NEVER`, or as `DRAWN`.
+    """
+    for r in range(out.shape[0]):
+        g, u, d, h = gate_up[r, 0], gate_up[r, 1], draw[r], out[r]
+        for c in range(h.size):
+            smooth, sharp = g[c] * sigmoid(g[c]), relu(g[c])
+            h[c] = (smooth if _smooth(d[c], g[c], above) else sharp) * u[c]
+
+
+@kernel(EXACT)
+def gate_drawn_backward(
+    dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], above: int, out: Floats
+) -> None:
     """`gate_backward` of `gate_drawn`."""
     sigmas = np.empty(dh.shape[1], np.float32)
     for r in range(dh.shape[0]):
@@ -139,16 +200,43 @@ def gate_drawn_backward(dh: Floats, gate_up: Floats, draw: NDArray[np.uint8], ou
             sigmas[c] = sigmoid(g[c])
         for c in range(h.size):
             smooth, sharp = g[c] * sigmas[c], relu(g[c])
-            du[c] = h[c] * (smooth if d[c] != 0 else sharp)
+            du[c] = h[c] * (smooth if _smooth(d[c], g[c], above) else sharp)
         for c in range(h.size):
             s, x, y = sigmas[c], g[c], u[c]
             smooth, sharp = x * s, relu(x)
             steep, step = s + smooth * (ONE - s), relu_slope(x)
-            dg[c] = h[c] * y * (steep if d[c] != 0 else step)
-            h[c] = (smooth if d[c] != 0 else sharp) * y
+            taken = _smooth(d[c], x, above)
+            dg[c] = h[c] * y * (steep if taken else step)
+            h[c] = (smooth if taken else sharp) * y
 
 
-@kernel(SUMS)
+@kernel(EXACT)
+def gate_kept(gate_up: Floats, chance: Floats, kept: NDArray[np.uint8], out: Floats) -> None:
+    """`gate` with x where `chance` [rows, ffn] < σ(x), which `kept` then says, and 0 elsewhere."""
+    for r in range(out.shape[0]):
+        g, u, h, k, lot = gate_up[r, 0], gate_up[r, 1], out[r], kept[r], chance[r]
+        for c in range(h.size):
+            h[c] = sigmoid(g[c])
+        for c in range(h.size):
+            k[c] = lot[c] < h[c]
+        for c in range(h.size):
+            h[c] = (g[c] if k[c] != 0 else ZERO * g[c]) * u[c]
+
+
+@kernel(EXACT)
+def gate_kept_backward(dh: Floats, gate_up: Floats, kept: NDArray[np.uint8], out: Floats) -> None:
+    """`gate_backward` of `gate_kept`, whose slope is 1 where x was kept and 0 elsewhere."""
+    for r in range(dh.shape[0]):
+        h, g, u, dg, du, k = dh[r], gate_up[r, 0], gate_up[r, 1], out[r, 0], out[r, 1], kept[r]
+        for c in range(h.size):
+            du[c] = h[c] * (g[c] if k[c] != 0 else ZERO * g[c])
+        for c in range(h.size):
+            x, y, one = g[c], u[c], (ONE if k[c] != 0 else ZERO)
+            dg[c] = h[c] * y * one
+            h[c] = x * one * y
+
+
+@part(SUMS)
 def _softmax(row: Floats) -> Any:
     """Turn a row into exponentials less its maximum; returns their sum and the maximum."""
     top = _rank(row[0])
@@ -257,23 +345,23 @@ def norm_backward(
                 out[c] += other[c]
 
 
-@kernel(EXACT)
+@part(EXACT)
 def _copy(x: Floats, out: Floats) -> None:
     # an assignment of slices is several times slower for rows as short as a head
     for i in range(x.size):
         out[i] = x[i]
 
 
-@kernel(EXACT)
+@part(EXACT)
 def _turned(x: Floats, turn: Floats, sign: Any, factor: Any, out: Floats) -> None:
     for i in range(x.size // 2):
         cosine, sine = turn[2 * i] * factor, turn[2 * i + 1] * sign * factor
         even, odd = x[2 * i], x[2 * i + 1]
-        out[2 * i] = even * cosine - odd * sine
-        out[2 * i + 1] = even * sine + odd * cosine
+        out[2 * i] = fma(even, cosine, -(odd * sine))
+        out[2 * i + 1] = fma(odd, cosine, even * sine)
 
 
-@kernel(EXACT)
+@part(EXACT)
 def _place(slabs: int, slab: int, group: int, member: int, at: int, block: int, length: int) -> Any:
     """Row of a head's position in queries stored block by block: [block, slab, member, position].
 
@@ -286,16 +374,19 @@ def _place(slabs: int, slab: int, group: int, member: int, at: int, block: int, 
 
 @kernel(EXACT)
 def split_heads(
-    qkv: Floats, turn: Floats, group: int, block: int, q: Floats, k: Floats, v: Floats
-) -> None:
+    qkv: Floats, turn: Floats, group: int, block: int, shifted: bool,
+    q: Floats, k: Floats, v: Floats,
+) -> None:  # fmt: skip
     """Cut qkv [batch, length, parts, width] into rotated queries and keys, and values.
+
+    With `shifted` keys the second half of a key is that of the position before.
 
     `turn` [length, width] alternates cosines and sines; q [batch·heads·length, width], scaled by
     1/√width, is in the order of `_place`; k and v are [batch·kv_heads, length, width].
     """
     batch, length, parts, width = qkv.shape
     kv_heads = parts // (group + 2)
-    heads, slabs = group * kv_heads, batch * kv_heads
+    heads, slabs, half = group * kv_heads, batch * kv_heads, width // 2
     factor = ONE / np.sqrt(np.float32(width))
     for b in range(batch):
         for at in range(length):
@@ -306,17 +397,21 @@ def split_heads(
             for head in range(kv_heads):
                 slab = b * kv_heads + head
                 _turned(qkv[b, at, heads + head], turn[at], ONE, ONE, k[slab, at])
+                if shifted and at > 0:
+                    before, key = qkv[b, at - 1, heads + head], k[slab, at]
+                    _turned(before[half:], turn[at, half:], ONE, ONE, key[half:])
                 _copy(qkv[b, at, heads + kv_heads + head], v[slab, at])
 
 
 @kernel(EXACT)
 def join_heads(
-    dq: Floats, dk: Floats, dv: Floats, turn: Floats, group: int, block: int, out: Floats
-) -> None:
+    dq: Floats, dk: Floats, dv: Floats, turn: Floats, group: int, block: int, shifted: bool,
+    out: Floats,
+) -> None:  # fmt: skip
     """The gradient of `split_heads`: out [batch, length, parts, width]."""
     batch, length, parts, width = out.shape
     kv_heads = parts // (group + 2)
-    heads, slabs = group * kv_heads, batch * kv_heads
+    heads, slabs, half = group * kv_heads, batch * kv_heads, width // 2
     factor = ONE / np.sqrt(np.float32(width))
     for b in range(batch):
         for at in range(length):
@@ -327,6 +422,11 @@ def join_heads(
             for head in range(kv_heads):
                 slab = b * kv_heads + head
                 _turned(dk[slab, at], turn[at], -ONE, ONE, out[b, at, heads + head])
+                if shifted and at > 0:  # that half's gradient belongs to the position before
+                    own, before = out[b, at, heads + head], out[b, at - 1, heads + head]
+                    for c in range(half, width):
+                        before[c] = before[c] + own[c] if at == 1 else own[c]
+                        own[c] = ZERO
                 _copy(dv[slab, at], out[b, at, heads + kv_heads + head])
 
 

@@ -6,7 +6,8 @@ two of them is one pass of a kernel from `kernels`. Plain PyTorch formulations o
 `model`; a test holds the two together. Chapter *Speed of the language model* shows what each paid.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stocha.base.elementwise import MEAN, RELU, SILU
+from stocha import activations
+from stocha.activations import Activation, BernoulliSiLU, Deterministic, StochA
+from stocha.base.elementwise import GELU, MEAN, RELU, RELU2, SILU
+from stocha.base.streams import Generators, bernoulli, uniform
 from stocha.lm.fast import kernels
 
 ROWS = 64
@@ -29,7 +33,14 @@ FFN_ROWS = 128
 HEAD_ROWS = 128
 """Tokens whose logits are made together."""
 
-KINDS = {"relu": RELU, "silu": SILU, "mixed": MEAN}
+_PLAIN: dict[Any, int] = {
+    activations.relu: RELU,
+    activations.silu: SILU,
+    activations.gelu: GELU,
+    activations.relu2: RELU2,
+}
+_MODES = {"relu": RELU, "silu": SILU, "expectation": SILU}
+_ABOVE = {"identity": kernels.NEVER, "silu": kernels.ALWAYS, "mixed": kernels.DRAWN}
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -45,30 +56,97 @@ def add_rms_norm(x: Tensor, more: Tensor, weight: Tensor, eps: float) -> tuple[T
     )
 
 
-def attention(qkv: Tensor, turn: Tensor, heads: int, kv_heads: int) -> Tensor:
+def attention(
+    qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, shifted: bool = False
+) -> Tensor:
     """Return causal attention with RoPE [batch, length, width] of stacked queries, keys, values.
 
     Parameters: `qkv` [batch, length, (heads + 2·kv_heads)·head_width]; `turn` [length,
-    head_width/2], the complex rotation of each position and pair.
+    head_width/2], the complex rotation of each position and pair; `shifted`, whether the second
+    half of a key is that of the position before.
     """
     return cast(
         Tensor,
-        Attention.apply(qkv, turn, heads, kv_heads),  # type: ignore[no-untyped-call]
+        Attention.apply(qkv, turn, heads, kv_heads, shifted),  # type: ignore[no-untyped-call]
     )
 
 
-def gated_ffn(
-    x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor | float = 0.0
-) -> Tensor:
+def gated_ffn(x: Tensor, gate_up: Tensor, down: Tensor, gate: "Gate") -> Tensor:
     """Return (act(x·Gᵀ) ⊙ x·Uᵀ)·Dᵀ [rows, width].
 
-    Parameters: `x` [rows, width]; `gate_up` [2·ffn, width]; `down` [width, ffn]; `kind` "relu",
-    "silu", or "mixed", which takes SiLU where `draw`, bool [rows, ffn], is true and ReLU elsewhere
-    (or, if `draw` is a fraction p, p·SiLU + (1 − p)·ReLU).
+    Parameters: `x` [rows, width]; `gate_up` [2·ffn, width]; `down` [width, ffn]; `gate`, act.
     """
     return cast(
         Tensor,
-        GatedFFN.apply(x, gate_up, down, kind, draw),  # type: ignore[no-untyped-call]
+        GatedFFN.apply(x, gate_up, down, gate),  # type: ignore[no-untyped-call]
+    )
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How the kernels compute an activation, forward and backward, for some rows of a matrix.
+
+    `forward(rows, gate_up, out)` and `backward(rows, dh, gate_up, out)` are `kernels.gate` and
+    `kernels.gate_backward`, or their drawn kin with the `rows` of the draws.
+    """
+
+    forward: Callable[[slice, NDArray[Any], NDArray[Any]], None]
+    backward: Callable[[slice, NDArray[Any], NDArray[Any], NDArray[Any]], None]
+
+
+def gate(activation: Activation, shape: tuple[int, ...], noise: Generators | None) -> Gate | None:
+    """Return the kernels of `activation`, None if it has none; its draws are made here.
+
+    Parameters: `shape` [..., ffn] of the pre-activations; `noise`, needed if the activation draws.
+    """
+    match activation:
+        case Deterministic():
+            kind = _PLAIN.get(activation.function)
+            return None if kind is None else _fixed(kind)
+        case StochA(stochastic=True):
+            return None if noise is None else _drawn(activation, shape, noise)
+        case StochA(mode="sample" | "expectation", p=p):
+            above = {"identity": 0.0, "silu": 1.0, "mixed": p}[activation.positive]
+            return _fixed(MEAN, p, above)
+        case BernoulliSiLU(stochastic=True):
+            return None if noise is None else _kept(shape, noise)
+        case StochA() | BernoulliSiLU():
+            return _fixed(_MODES[activation.mode])
+    return None
+
+
+def _fixed(kind: int, p: float = 0.0, above: float = 0.0) -> Gate:
+    how = kind, np.float32(p), np.float32(above)
+    return Gate(
+        lambda rows, gate_up, out: kernels.gate(gate_up, *how, out),
+        lambda rows, dh, gate_up, out: kernels.gate_backward(dh, gate_up, *how, out),
+    )
+
+
+def _drawn(activation: StochA, shape: tuple[int, ...], noise: Generators) -> Gate:
+    *lead, ffn = shape
+    runs = lead[:1] if isinstance(noise, Sequence) else []
+    some = {
+        "element": shape,
+        "token": (*lead, 1),
+        "layer": (*runs, *(1,) * (len(shape) - len(runs))),
+    }[activation.granularity]
+    draw = bernoulli(activation.p, some, noise).expand(shape).contiguous().view(-1, ffn)
+    octets, above = _array(draw.view(torch.uint8)), _ABOVE[activation.positive]
+    return Gate(
+        lambda rows, gate_up, out: kernels.gate_drawn(gate_up, octets[rows], above, out),
+        lambda rows, dh, gate_up, out: kernels.gate_drawn_backward(
+            dh, gate_up, octets[rows], above, out
+        ),
+    )
+
+
+def _kept(shape: tuple[int, ...], noise: Generators) -> Gate:
+    chance = _array(uniform(shape, noise, torch.float32).view(-1, shape[-1]))
+    kept = np.empty(chance.shape, np.uint8)
+    return Gate(
+        lambda rows, gate_up, out: kernels.gate_kept(gate_up, chance[rows], kept[rows], out),
+        lambda rows, dh, gate_up, out: kernels.gate_kept_backward(dh, gate_up, kept[rows], out),
     )
 
 
@@ -166,7 +244,9 @@ class Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, turn: Tensor, heads: int, kv_heads: int) -> Tensor:
+    def forward(
+        ctx: Any, qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, shifted: bool
+    ) -> Tensor:
         batch, length, _ = qkv.shape
         group = heads // kv_heads
         width = qkv.shape[-1] // (heads + 2 * kv_heads)
@@ -175,7 +255,7 @@ class Attention(torch.autograd.Function):
         q, y = (torch.empty(slabs * group * length, width) for _ in range(2))
         k, v = (torch.empty(slabs, length, width) for _ in range(2))
         parts = _array(qkv.contiguous()).reshape(batch, length, -1, width)
-        kernels.split_heads(parts, waves, group, ROWS, _array(q), _array(k), _array(v))
+        kernels.split_heads(parts, waves, group, ROWS, shifted, _array(q), _array(k), _array(v))
         weights = []
         for some, start, end, at in _pieces(slabs, group, length):
             weight = torch.bmm(q[at].view(some.stop - some.start, -1, width), k[some, :end].mT)
@@ -184,12 +264,13 @@ class Attention(torch.autograd.Function):
             weights.append(weight)
         ctx.save_for_backward(q, k, v, *weights)
         ctx.shape, ctx.waves = (batch, length, heads, kv_heads, width), waves
+        ctx.shifted = shifted
         out = torch.empty(batch, length, heads * width)
         _gather(y, group, False, out.view(batch, length, heads, width))
         return out
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None, None]:
         q, k, v, *weights = ctx.saved_tensors
         batch, length, heads, kv_heads, width = ctx.shape
         group = heads // kv_heads
@@ -209,10 +290,10 @@ class Attention(torch.autograd.Function):
             dv[some, :end].baddbmm_(weight.mT, drows)
         dqkv = torch.empty(batch, length, (heads + 2 * kv_heads) * width)
         kernels.join_heads(
-            _array(dq), _array(dk), _array(dv), ctx.waves, group, ROWS,
+            _array(dq), _array(dk), _array(dv), ctx.waves, group, ROWS, ctx.shifted,
             _array(dqkv).reshape(batch, length, -1, width),
         )  # fmt: skip
-        return dqkv, None, None, None
+        return dqkv, None, None, None, None
 
 
 def _gather(blocks: Tensor, group: int, back: bool, out: Tensor) -> None:
@@ -238,52 +319,39 @@ class GatedFFN(torch.autograd.Function):
     """`gated_ffn`, which keeps the gate and up products and recomputes the activation."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, kind: str, draw: Tensor | float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate: Gate) -> Tensor:
         ffn = down.shape[1]
         both, y = torch.empty(len(x), 2 * ffn), torch.empty(len(x), len(down))
         hidden = torch.empty(min(len(x), FFN_ROWS), ffn)
         gates, products = _array(both).reshape(-1, 2, ffn), _array(hidden)
         # a block's product with a transposed view is slower, to the same bits
         to_both, to_y = gate_up.t().contiguous(), down.t().contiguous()
-        drawn = draw if isinstance(draw, Tensor) else None
-        octets = None if drawn is None else _array(drawn.view(torch.uint8))
         for rows, some, pair, out in _blocks(FFN_ROWS, x, both, y):
             torch.mm(some, to_both, out=pair)
-            count = len(some)
-            if octets is not None:
-                kernels.gate_drawn(gates[rows], octets[rows], products[:count])
-            else:
-                kernels.gate(gates[rows], KINDS[kind], np.float32(draw), products[:count])
-            torch.mm(hidden[:count], to_y, out=out)
-        ctx.save_for_backward(x, gate_up, down, both, drawn)
-        ctx.kind, ctx.p = kind, None if drawn is not None else draw
+            gate.forward(rows, gates[rows], products[: len(some)])
+            torch.mm(hidden[: len(some)], to_y, out=out)
+        ctx.save_for_backward(x, gate_up, down, both)
+        ctx.gate = gate
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, gate_up, down, both, draw = ctx.saved_tensors
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, gate_up, down, both = ctx.saved_tensors
         ffn, dy = down.shape[1], dy.contiguous()
         dx, dgate_up, ddown = torch.empty_like(x), torch.zeros_like(gate_up), torch.zeros_like(down)
         hidden = torch.empty(min(len(x), FFN_ROWS), ffn)
         dboth = torch.empty(len(hidden), 2 * ffn)
         gates, products = _array(both).reshape(-1, 2, ffn), _array(hidden)
         slopes = _array(dboth).reshape(-1, 2, ffn)
-        octets = None if draw is None else _array(draw.view(torch.uint8))
         for rows, some, dsome, out in _blocks(FFN_ROWS, x, dy, dx):
             count = len(some)
             part, dpart = hidden[:count], dboth[:count]
             torch.mm(dsome, down, out=part)
-            work = products[:count], gates[rows]
-            if octets is not None:
-                kernels.gate_drawn_backward(*work, octets[rows], slopes[:count])
-            else:
-                kernels.gate_backward(*work, KINDS[ctx.kind], np.float32(ctx.p), slopes[:count])
+            ctx.gate.backward(rows, products[:count], gates[rows], slopes[:count])
             ddown.addmm_(dsome.t(), part)
             dgate_up.addmm_(dpart.t(), some)
             torch.mm(dpart, gate_up, out=out)
-        return dx, dgate_up, ddown, None, None
+        return dx, dgate_up, ddown, None
 
 
 def _blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:

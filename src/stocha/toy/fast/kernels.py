@@ -22,21 +22,21 @@ from stocha.base.elementwise import (
     tanh,
     within,
 )
-from stocha.base.jit import EXACT, SUMS, kernel
+from stocha.base.jit import EXACT, SUMS, kernel, part
 
 Floats = NDArray[np.float32]
 
 FAR = np.float32(1024)  # as in stocha.activations: beyond, a gate and SiLU are at their limits
 
 
-@kernel(EXACT)
+@part(EXACT)
 def silu(x: Any) -> Any:
     """x·σ(x), with the limits 0 and ∞."""
     near = within(x, FAR)
     return near * sigmoid(near) + relu(x - FAR)
 
 
-@kernel(EXACT)
+@part(EXACT)
 def silu_slope(x: Any) -> Any:
     near = within(x, FAR)
     s = sigmoid(near)
