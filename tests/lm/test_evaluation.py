@@ -54,6 +54,50 @@ def test_the_loss_is_the_mean_cross_entropy_and_bits_are_per_byte(model, ids, to
     assert found["bits_per_byte"] == pytest.approx(bits, rel=1e-9)
 
 
+def test_recalled_targets_followed_the_same_two_tokens_before(ids) -> None:
+    repeated = torch.cat([ids[:4, :17], ids[:4, 5:12], ids[:4, 3:11]], 1)
+    for windows in (ids, repeated):
+        expected = [
+            [
+                place > 0
+                and any(
+                    window[k : k + 3] == window[place - 1 : place + 2] for k in range(place - 1)
+                )
+                for place in range(len(window) - 1)
+            ]
+            for window in windows.tolist()
+        ]
+        assert evaluation.recalled(windows).tolist() == expected
+    assert evaluation.recalled(repeated).any()
+
+
+def test_the_loss_is_the_weighted_mean_of_its_two_parts(model, ids, tokens) -> None:
+    found = evaluation.score(model, ids, byte_lengths(tokens.tokenizer))
+    parts = found["recall"] * found["recall_loss"] + (1 - found["recall"]) * found["other_loss"]
+    assert 0 < found["recall"] < 1
+    assert parts == pytest.approx(found["loss"], rel=1e-9)
+
+
+def test_the_gain_is_what_the_tokens_far_before_are_worth(model, ids) -> None:
+    found = evaluation.context_gain(model, ids, make("relu"))
+    recall = evaluation.recalled(ids)
+    whole = evaluation.token_losses(model, ids, make("relu"))
+    lost = []
+    for row, place in recall.nonzero().tolist():
+        if place >= evaluation.NEAR:
+            near = ids[row, place + 1 - evaluation.NEAR : place + 2]
+            alone = evaluation.token_losses(model, near[None], make("relu"))[0, -1]
+            lost.append(float(alone - whole[row, place]))
+    assert found["gain"] == pytest.approx(float(np.mean(lost)), abs=1e-4)
+    assert found["recall_loss"] == pytest.approx(float(whole[recall].mean()), abs=1e-5)
+    assert math.isnan(evaluation.context_gain(model, torch.arange(33)[None], make("relu"))["gain"])
+
+
+def test_the_transition_is_the_first_step_whose_context_is_worth_half_a_nat() -> None:
+    assert evaluation.transition([0, 10, 20, 30], [0.0, 0.49, 0.5, 0.4]) == 20
+    assert math.isnan(evaluation.transition([0, 10], [0.1, float("nan")]))
+
+
 def test_four_forms_of_one_model_differ_and_leave_it_as_it_was(model, ids) -> None:
     own, mode = model.activation, model.training
     forms = evaluation.choices(0.5)

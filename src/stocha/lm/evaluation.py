@@ -20,6 +20,12 @@ QUANTILES = (0.05, 0.5, 0.95)
 ROWS = 8
 """Windows evaluated at a time."""
 
+NEAR = 8
+"""Tokens before a target that `context_gain` leaves the model."""
+
+TRANSITION = 0.5
+"""Nats that a long context must be worth for a model to have made its transition."""
+
 
 def windows(tokens: NDArray[np.uint16], context: int, count: int) -> Tensor:
     """Return `count` windows [count, context + 1], evenly spaced over `tokens`, without overlap.
@@ -86,6 +92,43 @@ def token_losses(model: Decoder, ids: Tensor, activation: Activation | None = No
     return torch.cat(parts)
 
 
+def recalled(ids: Tensor) -> Tensor:
+    """Return which targets of ids [count, context + 1] their window holds the answer to.
+
+    bool [count, context]: the target followed the same two tokens earlier in its window.
+    """
+    a, b, c = ids.unfold(1, 3, 1).unbind(2)
+    triple = (a << 32) | (b << 16) | c  # token ids have 16 bits
+    seen = (triple[:, :, None] == triple[:, None, :]).tril(-1).any(2)
+    return F.pad(seen, (1, 0))
+
+
+def context_gain(
+    model: Decoder, ids: Tensor, activation: Activation | None = None
+) -> dict[str, float]:
+    """Return how well a model uses its context, on targets whose window holds the answer.
+
+    `recall_loss` and `other_loss`, of `recalled` targets of ids [count, context + 1] and of the
+    rest, nats; `gain`, how much `recall_loss` would rise with only the `NEAR` tokens before the
+    target in sight: near 0 for a model that knows frequent phrases, and no more.
+    """
+    losses, recall = token_losses(model, ids, activation), recalled(ids)
+    found = {"recall_loss": losses[recall].mean(), "other_loss": losses[~recall].mean()}
+    row, place = recall[:, NEAR:].nonzero(as_tuple=True)
+    if not len(row):
+        return {name: float(value) for name, value in found.items()} | {"gain": math.nan}
+    short = ids[row[:, None], place[:, None] + torch.arange(1, NEAR + 2)]
+    near = token_losses(model, short, activation)[:, -1]
+    gain = (near - losses[row, place + NEAR]).mean()
+    return {name: float(value) for name, value in (found | {"gain": gain}).items()}
+
+
+def transition(steps: Sequence[int], gains: Sequence[float]) -> float:
+    """Return the first of `steps` whose `context_gain` is at least `TRANSITION`; NaN for none."""
+    reached = (step for step, gain in zip(steps, gains, strict=True) if gain >= TRANSITION)
+    return float(next(reached, math.nan))
+
+
 def score(
     model: Decoder,
     ids: Tensor,
@@ -95,14 +138,19 @@ def score(
     """Return `loss` (mean, nats a token), its standard error over windows, and `bits_per_byte`.
 
     Bits per byte divides by the bytes of text the targets stand for, so that tokenizers compare.
+    The loss in two parts: `recall_loss` of the targets that are `recalled`, a share `recall` of
+    all, and `other_loss`.
     """
     losses = token_losses(model, ids, activation).double()
-    per_window = losses.mean(1)
+    per_window, recall = losses.mean(1), recalled(ids)
     size = int(byte_lengths[ids[:, 1:].numpy()].sum())
     return {
         "loss": float(losses.mean()),
         "loss_sem": float(per_window.std()) / math.sqrt(len(ids)) if len(ids) > 1 else math.nan,
         "bits_per_byte": float(losses.sum()) / math.log(2) / size,
+        "recall": float(recall.double().mean()),
+        "recall_loss": float(losses[recall].mean()),
+        "other_loss": float(losses[~recall].mean()),
     }
 
 

@@ -27,6 +27,10 @@ TRUNKS = ("silu", "relu", "stocha")
 """Activations whose checkpoints at the campaign's switches are kept for other runs."""
 
 ALPHAS = (0.2, 0.1, 0.05)
+GRID = 40
+"""Times in a run, evenly spaced, at which the use of the context is measured."""
+
+GRID_WINDOWS = 8
 COSTS = (0.01, 0.03, 0.1)
 """Rises of the loss, nats, at which the sparsity that a threshold buys is read."""
 
@@ -149,7 +153,8 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     """Train, evaluate and return what is recorded of a run.
 
     Tables: `splits`, tokens of the corpus; `curve`, training loss (nats a token), gradient norm and
-    learning rate, thinned, and every step near the switch (`dense`); `switch_loss` and
+    learning rate, thinned, and every step near the switch (`dense`); `recall`, the use of the
+    context over training (`evaluation.context_gain`); `switch_loss` and
     `switch_layers`, the evaluation at the steps after it; `evaluation`, losses of each split with
     each activation; `sparsity`, `union_sparsity`, `threshold`, the zeros; `probes`; `summary`, the
     campaign's row. Parameters: `progress`, called with (done, total, unit). Raises ValueError for
@@ -173,6 +178,8 @@ class _Run:
         self.sizes = byte_lengths(self.text.tokenizer)
         self.held = {split: self._windows(split, config.windows) for split in corpus.SPLITS[1:]}
         self.near = self._windows("validation", max(2, config.windows // 4))
+        # as many for every run: the rows of a shared beginning are kept
+        self.few = self._windows("validation", GRID_WINDOWS)
         # made before training: impossible questions are refused before it
         self.asked = probes.items(
             self.text.splits["heldout"],
@@ -190,6 +197,7 @@ class _Run:
         tables = {
             "splits": _splits(self.text),
             "curve": self._curve(),
+            "recall": self._recall(),
             **self._switch(),
             "evaluation": self._evaluation(),
             **self._zeros(),
@@ -206,6 +214,7 @@ class _Run:
 
     def _trainer(self, progress: Progress) -> training.Run:
         config, total, switch = self.config, self.config.steps, self.config.switch
+        self.grid = frozenset(total * k // GRID for k in range(GRID))
         trunk = config.activation in TRUNKS
         marks = [switch_step(alpha, total) for alpha in ALPHAS] if trunk else []
         offsets = [0, *(2**k for k in range(20))]
@@ -217,21 +226,26 @@ class _Run:
             checkpoint.Store(checkpoint.folder() / "lm"),
             boundaries=sorted({*(mark for mark in marks if mark <= switch), switch}),
             watch=self._watch,
-            watch_steps=frozenset(switch + k for k in offsets if switch + k < total),
+            watch_steps=self.grid | {switch + k for k in offsets if switch + k < total},
             progress=lambda done, steps: progress(done, steps, "steps"),
         )
 
     def _watch(self, model: Decoder, step: int) -> list[dict[str, Any]]:
-        """Evaluate the model a few steps after the switch."""
+        """Evaluate the model at the steps of the grid, and a few steps after the switch."""
         arm, total, after = self.config.arm, self.config.steps, step - self.config.switch
-        rows = [{"after": after, "loss": self._loss(model)}]
+        gained = [evaluation.context_gain(model, self.few)] if step in self.grid else []
+        if after < 0:
+            return gained
+        if after & (after - 1):  # neither 0 nor a power of 2
+            return gained
+        rows: list[dict[str, Any]] = [{"after": after, "loss": self._loss(model)}]
         if after == 0:
             before = arm.activation_at(step - 1, total)
             rows.insert(0, {"after": -1, "loss": self._loss(model, before)})
         found = evaluation.sparsity(evaluation.zeros(model, self.near))
         for row, norms in zip(found, evaluation.gradient_norms(model), strict=True):
             row |= norms
-        return rows + [{"after": after, **row} for row in found]
+        return gained + rows + [{"after": after, **row} for row in found]
 
     def _loss(self, model: Decoder, activation: Activation | None = None) -> float:
         return evaluation.score(model, self.near, self.sizes, activation)["loss"]
@@ -251,8 +265,15 @@ class _Run:
         both["tokens"] = (both["step"] * config.batch * config.context).astype(int)
         return both
 
+    def _recall(self) -> pd.DataFrame:
+        rows = [row for row in self.trainer.record.watched if "gain" in row]
+        last = evaluation.context_gain(self.model, self.few, self.final)
+        table = pd.DataFrame([*rows, {"step": self.config.steps, **last}])
+        table["tokens"] = table["step"] * self.config.batch * self.config.context
+        return table
+
     def _switch(self) -> dict[str, pd.DataFrame]:
-        rows = self.trainer.record.watched
+        rows = [row for row in self.trainer.record.watched if "after" in row]
         losses = pd.DataFrame([row for row in rows if "layer" not in row])
         layers = pd.DataFrame([row for row in rows if "layer" in row])
         if not rows:
@@ -309,7 +330,7 @@ class _Run:
         config, total, switch = self.config, self.config.steps, self.config.switch
         log, trained = self.trainer.record, config.optimisation
         own = tables["evaluation"].query("form == 'own'").set_index("split")["loss"]
-        zeros = tables["sparsity"].groupby("form")
+        recall, zeros = tables["recall"], tables["sparsity"].groupby("form")
         cut = [
             {str(name): value for name, value in row.items()}
             for row in tables["threshold"].to_dict("records")
@@ -327,6 +348,8 @@ class _Run:
             "notice": self.text.comparable(corpus.RECORDED),
             "train_seconds": log.seconds,
             "tokens_per_second": total * config.batch * config.context / log.seconds,
+            "transition_step": evaluation.transition(recall["step"], recall["gain"]),
+            "context_gain": recall["gain"].iloc[-1],
             "val_loss": own["validation"],
             "heldout_loss": own["heldout"],
             "train_loss": float(np.mean(log.loss[-max(1, total // 50) :])),
@@ -349,6 +372,8 @@ class _Run:
             "bits_per_byte": scores.loc["own", "bits_per_byte"],
             "heldout_loss": metrics["heldout_loss"],
             "relu_loss": scores.loc["relu", "loss"],
+            "recall_loss": scores.loc["own", "recall_loss"],
+            "other_loss": scores.loc["own", "other_loss"],
         }
         return pd.DataFrame([row | {name: metrics[name] for name in kept}])
 
