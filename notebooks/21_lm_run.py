@@ -48,6 +48,8 @@ ffn: "Optional[int]" = None  # neurons of a block's feed-forward [1, inf)
 heads: int = 2  # query heads [1, inf)
 kv_heads: int = 1  # key-value heads they share [1, inf)
 vocabulary: "Optional[int]" = None  # tokens of the BPE [257, 65536]
+shifted_keys: bool = False  # half of each key is the previous position's
+text: str = "python"  # Python files alone, or with prose {python, mixed}
 corpus_bytes: "Optional[int]" = None  # of text, what is held out apart [1, inf)
 windows: "Optional[int]" = None  # contexts evaluated of each split [1, inf)
 questions: "Optional[int]" = None  # of each probe [1, inf)
@@ -78,13 +80,10 @@ figures.style()
 run.badge()
 
 # %% tags=["checks"]
-config = experiment.Config(**{name: globals()[name] for name in experiment.NAMES})
-found = experiment.run(config, run.progress)
+config = experiment.Config(**run.parameters)
+found = run.result(experiment.run, config)
 
 # %% tags=["hide-input"]
-for table, frame in found.tables.items():
-    run.table(table, frame)
-run.metric(**found.metrics)
 if scale == "full" and found.metrics["notice"]:
     display(Markdown(f"**{found.metrics['notice']}**"))
 for name, value, spec in (

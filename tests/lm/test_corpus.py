@@ -14,11 +14,13 @@ from stocha.lm.batches import Batches
 from stocha.lm.corpus import (
     RECORDED,
     SPLITS,
+    CodeAndProse,
     Document,
     HuggingFaceText,
     PythonPackages,
     TextFolder,
     manifest,
+    sentences,
 )
 from stocha.lm.tokens import Tokens, tokenise
 
@@ -36,7 +38,7 @@ def test_packages_are_sorted_distinct_and_split_by_file(packages) -> None:
     names = [document.name for document in packages]
     assert names == sorted(names)
     assert len({document.text for document in packages}) == len(packages)
-    assert {document.split for document in packages} == set(SPLITS)
+    assert {document.split for document in packages} == set(SPLITS) - {"prose"}
     for document in packages:
         assert (document.split == "heldout") == document.name.startswith("networkx/")
 
@@ -71,6 +73,50 @@ def test_the_manifest_knows_the_bytes(packages) -> None:
     assert json.loads(json.dumps(first)) == first
     changed = [*packages[:-1], Document(packages[-1].name, "other", packages[-1].split)]
     assert manifest(SMALL, changed)["hash"] != first["hash"]
+
+
+MIXED = CodeAndProse(("seaborn",), ("joblib",), "networkx", "traitlets", 300_000, 0.1, 100_000, 0.1)
+
+
+def test_code_and_prose_come_from_different_packages_and_no_text_twice() -> None:
+    documents = list(MIXED.documents())
+    assert documents == list(MIXED.documents())
+    by_split: dict[str, set[str]] = {}
+    for document in documents:
+        package = document.name.removeprefix("prose/").split("/")[0]
+        by_split.setdefault(document.split, set()).add(package)
+    assert by_split["heldout"] == {"networkx"}
+    assert by_split["prose"] == {"traitlets"}
+    assert by_split["train"] == {"seaborn", "joblib"}
+    prose = [document for document in documents if document.name.startswith("prose/")]
+    inside = [document for document in prose if document.split != "prose"]
+    assert 15_000 < sum(len(document.text.encode()) for document in inside) <= 30_000
+    paragraphs = [text for document in prose for text in document.text.strip().split("\n\n")]
+    assert len(paragraphs) == len(set(paragraphs))
+    assert all(len(text.split()) >= 8 and ">>>" not in text for text in paragraphs)
+
+
+def test_prose_is_the_sentences_of_a_text_without_its_markup() -> None:
+    markup = """Title
+=====
+
+The `function` returns **all** that
+:func:`~numpy.find` has ever found so far.
+
+Parameters
+----------
+x : array
+    The values whose mean is wanted by the caller of this.
+
+>>> print("The values whose mean is wanted by the caller of this.")
+
+.. note:: The values whose mean is wanted by the caller of this one.
+
+too short.
+
+The formula is then $a = b + c - d * e / f ** (g + h) < [i, j] | {k}$.
+"""
+    assert sentences(markup) == ["The function returns all that numpy.find has ever found so far."]
 
 
 def test_an_unknown_package_is_one_clear_line() -> None:

@@ -1,20 +1,26 @@
-"""Text to train on: the Python files of pinned packages, a folder, or a Hugging Face data set.
+"""Text to train on: code and prose of pinned packages, a folder, or a Hugging Face data set.
 
 A source yields documents that each belong to one split. Which split is a pure function of the
 document's name (or, for data sets, its position), so two machines with the same files agree.
 """
 
+import ast
 import hashlib
+import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob
 from importlib import import_module, metadata, util
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
 from stocha.lm.config import fingerprint
 
-SPLITS = ("train", "validation", "heldout")
+SPLITS = ("train", "validation", "heldout", "prose")
+"""`heldout`: code of a package that is not trained on; `prose`, where a source has it, likewise."""
+
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "scipy", "sklearn", "sympy")
 HELD_OUT = "networkx"
@@ -52,6 +58,10 @@ def _split(name: str, validation: float) -> str:
     # not the hash that orders the files: a small corpus would be validation first
     position = int(hashlib.sha256(f"split {name}".encode()).hexdigest()[:8], 16) / 16**8
     return "validation" if position < validation else "train"
+
+
+def _by_hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 def _stamps(paths: Iterable[Path]) -> list[Any]:
@@ -97,17 +107,21 @@ class PythonPackages:
     def stamp(self) -> list[Any]:
         return []  # the versions say it
 
-    def documents(self) -> Iterator[Document]:
+    def files(self) -> dict[str, Path]:
+        """Return the files by name, before any limit on bytes."""
         files = {
             f"{package}/{path.relative_to(self._root(package)).as_posix()}": path
             for package in (*self.packages, self.held_out)
             for path in self._root(package).rglob("*.py")
         }
-        files = {name: path for name, path in files.items() if self._wanted(name, path)}
+        return {name: path for name, path in files.items() if self._wanted(name, path)}
+
+    def documents(self) -> Iterator[Document]:
+        files = self.files()
         sizes = {name: path.stat().st_size for name, path in files.items()}
         kept: list[str] = []
         room = {True: self.max_bytes, False: self.max_held_out}
-        for name in sorted(files, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        for name in sorted(files, key=_by_hash):
             inside = not name.startswith(f"{self.held_out}/")
             if sizes[name] <= room[inside]:
                 room[inside] -= sizes[name]
@@ -131,6 +145,101 @@ class PythonPackages:
         held_out = name.startswith(f"{self.held_out}/")
         text = path.read_text(encoding="utf-8", errors="replace")
         return Document(name, text, "heldout" if held_out else _split(name, self.validation))
+
+
+@dataclass(frozen=True)
+class CodeAndProse:
+    """Python files, and the English of docstrings of other packages, so that no text comes twice.
+
+    Parameters: `max_bytes` in all, `share` of them prose; `max_held_out` of each of the two
+    packages held out, split `heldout` for code and `prose` for prose; others as in
+    `PythonPackages`. A document of prose is the paragraphs of a file's docstrings that are
+    sentences (`sentences`), each paragraph once. Raises ValueError for a package that is not
+    installed. Claims L in `sources`; chapter *Protocol*.
+    """
+
+    code: tuple[str, ...] = ("matplotlib", "numpy", "pandas", "sklearn")
+    prose: tuple[str, ...] = ("scipy", "sympy", "torch")
+    held_out: str = HELD_OUT
+    held_out_prose: str = "numba"
+    max_bytes: int = 24_000_000
+    share: float = 0.2
+    max_held_out: int = 1_500_000
+    validation: float = 0.02
+
+    @property
+    def _parts(self) -> tuple[PythonPackages, PythonPackages]:
+        prose = round(self.share * self.max_bytes)
+        kinds = (
+            (self.code, self.held_out, self.max_bytes - prose),
+            (self.prose, self.held_out_prose, prose),
+        )
+        code, english = (
+            PythonPackages(*kind, self.max_held_out, validation=self.validation) for kind in kinds
+        )
+        return code, english
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": "code and prose", "parts": [part.describe() for part in self._parts]}
+
+    def stamp(self) -> list[Any]:
+        return []  # the versions say it
+
+    def documents(self) -> Iterator[Document]:
+        return _distinct(chain(self._parts[0].documents(), self._documents()))
+
+    def _documents(self) -> Iterator[Document]:
+        part, seen = self._parts[1], set[str]()
+        room = {True: part.max_held_out, False: part.max_bytes}
+        files = part.files()
+        for name in sorted(files, key=_by_hash):
+            held_out = name.startswith(f"{part.held_out}/")
+            if not room[held_out]:
+                continue
+            new = [text for text in dict.fromkeys(_docstrings(files[name])) if text not in seen]
+            seen.update(new)
+            text = "\n\n".join(new)
+            size = len(text.encode())
+            if size > room[held_out]:
+                room[held_out] = 0  # full: what follows is not read
+                continue
+            room[held_out] -= size
+            split = "prose" if held_out else _split(name, self.validation)
+            yield Document(f"prose/{name}", text, split)
+
+
+def _docstrings(path: Path) -> list[str]:
+    """The paragraphs of the file's docstrings that are sentences, in order."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in other people's strings
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
+        except (SyntaxError, ValueError):
+            return []
+    found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds))
+    return [text for docstring in found if docstring for text in sentences(docstring)]
+
+
+def sentences(markup: str) -> list[str]:
+    """Return the paragraphs of reST or Markdown that are English sentences, each on one line.
+
+    Headings, lists of parameters, tables, directives, examples and formulae are left out; of inline
+    markup the text stays.
+    """
+    kept = []
+    for paragraph in re.split(r"\n\s*\n", markup):
+        text = " ".join(re.sub(r":[\w:]+:`~?|`+|\*\*?|_(?=\s|$)", "", paragraph).split())
+        letters = sum(character.isalpha() or character in " ,.'" for character in text)
+        if (
+            len(text.split()) >= 8
+            and re.match(r"[A-Z\"'(]", text)
+            and text[-1] in ".:!?"
+            and letters >= 0.93 * len(text)
+            and not re.search(r">>>|::|\\|---|^\.\.|\s:\s", paragraph)
+        ):
+            kept.append(text)
+    return kept
 
 
 @dataclass(frozen=True)

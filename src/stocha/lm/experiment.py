@@ -4,7 +4,7 @@
 observation, each with the name of its arm.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,8 @@ class Config:
     heads: int = parameter(2, "query heads", "[1, inf)")
     kv_heads: int = parameter(1, "key-value heads they share", "[1, inf)")
     vocabulary: int = parameter(2048, "tokens of the BPE", "[257, 65536]", smoke=512, book=1024)
+    shifted_keys: bool = parameter(False, "half of each key is the previous position's")
+    text: str = parameter("python", "Python files alone, or with prose", "{python, mixed}")
     corpus_bytes: int = parameter(
         24_000_000,
         "of text, what is held out apart",
@@ -103,6 +105,7 @@ class Config:
             kv_heads=self.kv_heads,
             ffn=self.ffn,
             context=self.context,
+            shifted_keys=self.shifted_keys,
         )
 
     @property
@@ -138,15 +141,11 @@ class Config:
 
     @property
     def source(self) -> corpus.Source:
-        """The text: Python files of pinned packages, one package held out whole."""
-        return corpus.PythonPackages(
-            max_bytes=self.corpus_bytes,
-            max_held_out=min(self.corpus_bytes, 1_500_000),
-            validation=max(0.02, min(0.2, 200_000 / self.corpus_bytes)),
-        )
-
-
-NAMES = tuple(field.name for field in fields(Config))
+        """The text, of pinned packages; one package of each kind is held out whole."""
+        size, held_out = self.corpus_bytes, min(self.corpus_bytes, 1_500_000)
+        validation = max(0.02, min(0.2, 200_000 / size))
+        kind = corpus.CodeAndProse if self.text == "mixed" else corpus.PythonPackages
+        return kind(max_bytes=size, max_held_out=held_out, validation=validation)
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
@@ -176,7 +175,9 @@ class _Run:
         self.config = config
         self.text = _text(config, progress)
         self.sizes = byte_lengths(self.text.tokenizer)
-        self.held = {split: self._windows(split, config.windows) for split in corpus.SPLITS[1:]}
+        self.held = {
+            split: self._windows(split, config.windows) for split in list(self.text.splits)[1:]
+        }
         self.near = self._windows("validation", max(2, config.windows // 4))
         # as many for every run: the rows of a shared beginning are kept
         self.few = self._windows("validation", GRID_WINDOWS)
@@ -348,7 +349,9 @@ class _Run:
             "notice": self.text.comparable(corpus.RECORDED),
             "train_seconds": log.seconds,
             "tokens_per_second": total * config.batch * config.context / log.seconds,
-            "transition_step": evaluation.transition(recall["step"], recall["gain"]),
+            "transition_step": evaluation.transition(
+                recall["step"].tolist(), recall["gain"].tolist()
+            ),
             "context_gain": recall["gain"].iloc[-1],
             "val_loss": own["validation"],
             "heldout_loss": own["heldout"],
@@ -385,7 +388,7 @@ def _text(config: Config, progress: Progress) -> Tokens:
         checkpoint.folder(),
         progress=lambda done, documents: progress(done, documents, "documents"),
     )
-    if missing := set(corpus.SPLITS) - set(text.splits):
+    if missing := {"train", "validation", "heldout"} - set(text.splits):
         raise ValueError(
             f"corpus_bytes={config.corpus_bytes}: no text is left for {', '.join(missing)}"
         )
@@ -393,5 +396,5 @@ def _text(config: Config, progress: Progress) -> Tokens:
 
 
 def _splits(text: Tokens) -> pd.DataFrame:
-    counts = text.manifest["tokens"]
+    counts = {split: len(ids) for split, ids in text.splits.items()}
     return pd.DataFrame({"split": counts.keys(), "tokens": counts.values()})

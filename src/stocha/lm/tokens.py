@@ -71,7 +71,7 @@ def load(folder: Path) -> Tokens:
     splits: dict[str, NDArray[np.uint16]] = {
         split: np.memmap(folder / f"{split}.bin", dtype=np.uint16, mode="r")
         for split in SPLITS
-        if record["tokens"][split]
+        if record["tokens"].get(split)
     }
     return Tokens(folder, Tokenizer.from_file(str(folder / "tokenizer.json")), record, splits)
 
