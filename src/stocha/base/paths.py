@@ -34,3 +34,8 @@ def _runs_root(named: str | None, _: str) -> Path:
 def results_root() -> Path:
     """The recorded tables that are committed: `results/` in the project."""
     return project_root() / "results"
+
+
+def cache_root() -> Path:
+    """What can be made again but takes long: `$STOCHA_CACHE`, else `~/.cache/stocha`."""
+    return Path(os.environ.get("STOCHA_CACHE") or Path.home() / ".cache" / "stocha")
