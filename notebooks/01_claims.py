@@ -15,12 +15,16 @@
 # %% [markdown]
 # # Claims
 #
-# Every claim of the paper {cite:p}`lomeli2025stochastic` and of the toy post
-# {cite:p}`kosti2025fun` that this study sets out to check, and the questions that the toy post
-# and the review {cite:p}`gonzo2025stochastic` leave open. An estimate and its verdict are
-# computed, when this page is built, by one function a claim from the tables in `results/`; the
-# criterion was written down before those tables were read. Intervals are 95 % Student-t intervals
-# over independent runs.
+# Of {glue:text}`claims-total` claims and open questions {glue:text}`claims-replicated` are
+# replicated, {glue:text}`claims-partly` partly, {glue:text}`claims-contradicted` contradicted,
+# {glue:text}`claims-not_resolved` not resolved at this scale.
+#
+# They are those of the paper {cite:p}`lomeli2025stochastic` and of the toy post
+# {cite:p}`kosti2025fun`, and the questions that the toy post and the review
+# {cite:p}`gonzo2025stochastic` leave open; [Sources](/book/sources.md) says who claims what. An
+# estimate and its verdict are computed, when this page is built, by one function a claim from the
+# tables in `results/`; the criterion was written down before those tables were read. Intervals are
+# 95 % Student-t intervals over independent runs.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the ledger reads recorded tables {smoke, book, full}

@@ -1,6 +1,6 @@
 """Mark the numeric columns of HTML tables, so that the style sheet can align them to the right.
 
-Their minus becomes "−", as in the prose around them.
+In all tables the minus of a number becomes "−", as in the prose around them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _NUMBER = re.compile(
     r"(?:\s*±\s*[\d.]+(?:e[-+]?\d+)?\s*%?)?",
     re.IGNORECASE,
 )
+_MINUS = re.compile(r"(?<![\w−–-])-(?=\d)|(?<=\de)-(?=\d)")
 _MISSING = frozenset({"", "nan", "NaN", "None", "–", "—", "&lt;NA&gt;"})
 
 
@@ -55,15 +56,13 @@ def _mark_row(row: str, columns: frozenset[int]) -> str:
         tag, attributes, text = cell.groups()
         if left not in columns or "class=" in attributes:
             return cell.group()
-        shown = text.replace("-", "−") if is_number(text) else text
-        return f'<{tag}{attributes} class="num">{shown}</{tag}>'
+        return f'<{tag}{attributes} class="num">{text}</{tag}>'
 
     return row if _COLSPAN.search(row) else _CELL.sub(mark, row)
 
 
 def mark_numbers(html: str) -> str:
-    """Return `html` with `class="num"` on every cell and heading of each table's numeric columns,
-    and "−" for the minus of their numbers.
+    """Return `html` with `class="num"` on every cell and heading of each table's numeric columns.
 
     A heading over several columns is left alone, as is a table whose body merges columns.
     """
@@ -85,12 +84,22 @@ def mark_numbers(html: str) -> str:
     return _TABLE.sub(mark_table, html)
 
 
+def write_minus(html: str) -> str:
+    """Return `html` with "−" for the minus of every number in a table's cells."""
+
+    def write(cell: re.Match[str]) -> str:
+        tag, attributes, text = cell.groups()
+        return f"<{tag}{attributes}>{_MINUS.sub('−', text)}</{tag}>"
+
+    return _TABLE.sub(lambda table: _CELL.sub(write, table.group()), html)
+
+
 def mark_document(app: Sphinx, doctree: nodes.document) -> None:
     """Mark the tables of a freshly read page."""
     for node in list(doctree.findall(nodes.raw)):
         text = node.astext()
         if node.get("format") == "html" and "<table" in text:
-            node.replace_self(nodes.raw("", mark_numbers(text), **node.attributes))
+            node.replace_self(nodes.raw("", write_minus(mark_numbers(text)), **node.attributes))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -18,16 +18,17 @@ def summary(table: pd.DataFrame) -> str:
 
 
 def claim_sections(table: pd.DataFrame) -> str:
-    """One definition-like block a claim: statement, verdict, estimate, criterion, source, page."""
+    """One definition a claim: statement, verdict, a line an estimate, criterion, source, page."""
     return "\n\n".join(_section(row) for row in table.to_dict("records"))
 
 
 def _section(row: Mapping[Hashable, str]) -> str:
-    lines = [f"**{row['id']}** · {row['claim']}", "", f": **{row['verdict']}**"]
-    parts = [("estimate", row["estimate"]), ("beside it", row["beside"])]
-    parts.append(("reported", row["reported"]))
-    parts += [("criterion", row["criterion"]), ("source", row["source"])]
+    lines = [f"**{row['id']}** · {row['claim']}", f": **{row['verdict']}**"]
+    for begins, text in (("", row["estimate"]), ("beside it: ", row["beside"])):
+        if text and text != "—":
+            lines.append("\n".join(f"  - {begins}{part}" for part in text.split("; ")))
+    details = [(name, row[name]) for name in ("criterion", "reported", "source")]
     if row["page"]:
-        parts.append(("page", f"[]({row['page']}.ipynb)"))
-    details = [f"*{name}*: {text}" for name, text in parts if text and text != "—"]
-    return "\n".join(lines) + "\n\n  " + " · ".join(details)
+        details.append(("page", f"[]({row['page']}.ipynb)"))
+    lines.append("  " + " · ".join(f"*{name}*: {text}" for name, text in details if text != "—"))
+    return "\n\n".join(lines)
