@@ -169,3 +169,11 @@ def test_no_page_writes_a_minus_as_a_hyphen(book_html: Path) -> None:
         prose = re.sub(r"\\\(.*?\\\)|\\\[.*?\\\]", "", parsed(path).prose, flags=re.DOTALL)
         found = re.findall(r".{0,30}(?<![\w−–-])-\d.{0,10}", prose)
         assert not found, path.name
+
+
+@pytest.mark.parametrize("page", notebook_pages())
+def test_parameters_are_folded(book_html: Path, page: str) -> None:
+    html = parsed(book_html / f"{page}.html").html
+    for tag in ("tag_parameters", "tag_scales"):
+        for cell in re.findall(rf'<div class="[^"]*\b{tag}\b[^"]*">', html):
+            assert "tag_hide-input" in cell or "tag_remove-" in cell
