@@ -324,6 +324,24 @@ def distribution(
     return ax
 
 
+def speedups(df: pd.DataFrame, ways: Iterable[str], *, ax: Axes | None = None) -> Axes:
+    """Draw how many times faster each way is than the fastest dense one, against the sparsity.
+
+    Parameters: `df`, rows (method, sparsity, ratio_q1, ratio_median, ratio_q3); `ways`, the methods
+    drawn, in this order. Medians are joined, quartiles shaded. Returns the axes.
+    """
+    ax = ax or plt.gca()
+    for way, shape in look(ways).items():
+        rows = df[df["method"] == way].sort_values("sparsity")
+        at, low, high = (rows[name] for name in ("sparsity", "ratio_q1", "ratio_q3"))
+        ax.fill_between(at, low, high, color=shape["color"], alpha=0.2, linewidth=0)
+        ax.plot(at, rows["ratio_median"], markersize=4, linewidth=1.5, **shape)
+    ax.axhline(1, color=_INK, linewidth=0.6, linestyle=":")
+    ax.set_xlabel("sparsity")
+    ax.set_ylabel("speed-up")
+    return ax
+
+
 def _levels(df: pd.DataFrame, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:
     """Yield (level, its rows) in order of appearance; without the column, the whole table."""
     if column not in df:

@@ -22,7 +22,7 @@ def table(rotation):
 
 @pytest.mark.filterwarnings("ignore:Sparse")
 def test_every_peer_is_right_and_timed_once_a_round(table):
-    counts = table.groupby("method")["seconds"].count()
+    counts = table.groupby("way")["seconds"].count()
     assert set(counts.index) == {peer.name for peer in available()} | {"read roof", "triad"}
     assert (counts == 3).all()
     assert (table["seconds"] > 0).all()
@@ -31,7 +31,7 @@ def test_every_peer_is_right_and_timed_once_a_round(table):
 def test_a_wrong_method_is_listed_and_not_timed(rotation):
     wrong = Peer("wrong", "sparse", lambda layer, threads: lambda x: np.ones_like(x))
     table = benchmark.time_layers(rotation, repeats=2, peers=[*available()[:1], wrong])
-    row = table[table["method"] == "wrong"]
+    row = table[table["way"] == "wrong"]
     assert row["seconds"].isna().all()
     assert (row["error"] > 0.01).all()
     summary = benchmark.summarise(table, rotation, threads=1).set_index("method")
@@ -57,7 +57,7 @@ def test_ratios_are_those_of_one_round_to_the_fastest_dense(rotation):
     times = {"slow": [4, 8, 16], "fast": [2, 4, 8], "mine": [1, 2, 2], "read roof": [2, 4, 8]}
     kinds = {"slow": "dense", "fast": "dense", "mine": "sparse", "read roof": "roof"}
     rows = [
-        {"method": m, "round": i, "seconds": s, "kind": kinds[m], "error": 0.0}
+        {"way": m, "round": i, "seconds": s, "kind": kinds[m], "error": 0.0}
         for m, values in times.items()
         for i, s in enumerate(values)
     ]

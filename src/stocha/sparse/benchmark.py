@@ -6,14 +6,14 @@ of one round, so that a slow moment of the machine touches both.  Chapter: The s
 explained.
 """
 
-import os
-import platform
-import time
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numba
 import numba.np.ufunc.parallel as numba_threads
 import numpy as np
@@ -22,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from stocha.base import timing
+from stocha.base.machine import cores, cpu_model
 from stocha.sparse import traffic
 from stocha.sparse.peers import Forward, Oracle, Peer, available
 from stocha.sparse.workload import Layer, make_inputs, make_layer
@@ -77,127 +79,96 @@ def error(y: Floats, truth: NDArray[np.float64]) -> float:
     return float(np.abs(y - truth).max() / max(np.abs(truth).max(), 1e-30))
 
 
+def library_threads(count: int) -> ExitStack:
+    """A context in which torch and numpy's BLAS run on `count` threads."""
+    stack = ExitStack()
+    stack.enter_context(timing.torch_threads(count))
+    stack.enter_context(threadpool_limits(count, user_api="blas"))
+    return stack
+
+
 def time_layers(
-    rotation: Rotation,
-    *,
-    threads: int = 1,
-    repeats: int = 9,
-    peers: Sequence[Peer] | None = None,
-    progress: Callable[[int, int], Any] = lambda done, total: None,
+    rotation: Rotation, *, threads: int = 1, repeats: int = 9, peers: Sequence[Peer] | None = None
 ) -> pd.DataFrame:
     """Time each peer on the rotation and return one row per call.
 
-    Columns: method, kind, round, seconds, error, sparsity.  Methods named "read roof" and "triad"
-    are the memory's own.  A method whose result is wrong is listed with its error and without
-    times.
+    Columns: round, way, seconds, kind, error.  Ways named "read roof" and "triad" are the memory's
+    own.  A peer whose result is wrong is listed with its error and without times.
     """
-    torch.set_num_threads(threads)
-    with threadpool_limits(threads, user_api="blas"):  # numpy's
-        return _time_layers(rotation, threads, repeats, peers, progress)
+    with library_threads(threads):
+        chosen = available() if peers is None else tuple(peers)
+        # An oracle's copies of the active neurons would need as much memory again as the layers.
+        chosen = tuple(p for p in chosen if p.kind != "oracle" or rotation.sparsity >= 0.5)
+        made = {
+            peer.name: [peer.make(layer, threads) for layer in rotation.layers] for peer in chosen
+        }
+        errors = {name: _check(functions, rotation) for name, functions in made.items()}
+        kinds = {peer.name: peer.kind for peer in chosen} | {"read roof": "roof", "triad": "roof"}
+        layers, inputs = len(rotation.layers), rotation.inputs
 
+        def call_of(name: str) -> Call:
+            def call(number: int, turn: int) -> None:
+                x = inputs[0 if kinds[name] == "oracle" else turn % len(inputs)]
+                made[name][number % layers](x)
 
-def _time_layers(
-    rotation: Rotation, threads: int, repeats: int, peers: Sequence[Peer] | None,
-    progress: Callable[[int, int], Any],
-) -> pd.DataFrame:  # fmt: skip
-    chosen = available() if peers is None else tuple(peers)
-    # An oracle's copies of the active neurons would need as much memory again as the layers.
-    chosen = tuple(peer for peer in chosen if peer.kind != "oracle" or rotation.sparsity >= 0.5)
-    made = {peer.name: [peer.make(layer, threads) for layer in rotation.layers] for peer in chosen}
-    errors = {name: _check(functions, rotation) for name, functions in made.items()}
-    right = [peer for peer in chosen if errors[peer.name] <= TOLERANCE]
-    kinds = {peer.name: peer.kind for peer in chosen} | {"read roof": "roof", "triad": "roof"}
-    names = [peer.name for peer in right]
-    space = np.zeros(rotation.layers[0].down.size, np.float32)
-    roofs = _roofs(rotation, space, threads)
-    for roof in roofs.values():
-        roof(0)
+            return call
 
-    def call_of(name: str) -> Call:
-        def call(number: int, turn: int) -> None:
-            x = rotation.inputs[0 if kinds[name] == "oracle" else turn % len(rotation.inputs)]
-            made[name][number % len(rotation.layers)](x)
-
-        return call
-
-    calls = {name: call_of(name) for name in _mixed(names)}
-
-    def reading(roof: Callable[[int], Any]) -> Call:
-        return lambda number, turn: roof(number % len(rotation.layers))
-
-    calls |= {name: reading(roof) for name, roof in roofs.items()}
-    table = interleave(calls, repeats=repeats, threads=threads, progress=progress)
-    wrong = pd.DataFrame({"method": [name for name in made if name not in names]})
+        right = [name for name in made if errors[name] <= TOLERANCE]
+        calls = {name: call_of(name) for name in _mixed(right)} | _roofs(rotation, threads)
+        table = interleave(calls, repeats=repeats, threads=threads)
+    wrong = pd.DataFrame({"way": [name for name in made if name not in right]})
     table = pd.concat([table, wrong], ignore_index=True) if len(wrong) else table
-    table["kind"] = table["method"].map(kinds)
-    table["error"] = table["method"].map(errors)
-    return table
+    return table.assign(kind=table["way"].map(kinds), error=table["way"].map(errors))
 
 
-def interleave(
-    calls: Mapping[str, Call],
-    *,
-    repeats: int,
-    threads: int = 1,
-    progress: Callable[[int, int], Any] = lambda done, total: None,
-) -> pd.DataFrame:
-    """Time calls in turn, `repeats` rounds of them; returns method, round and seconds of each.
+def interleave(calls: Mapping[str, Call], *, repeats: int, threads: int = 1) -> pd.DataFrame:
+    """Time calls in turn, `repeats` rounds of them; returns round, way and seconds of each.
 
-    A call gets a number that grows by one from call to call, with which to pick the next of what it
+    A call gets a number that grows from call to call, with which to pick the next of what it
     rotates over, and the round.
     """
-    rows = []
-    for turn in range(repeats):
-        for place, (name, call) in enumerate(calls.items()):
-            if threads > 1:  # numba, torch and numpy each have a pool: let the last one's rest
-                time.sleep(PAUSE)
-            number = turn * (len(calls) + 1) + place
-            start = time.perf_counter()
-            call(number, turn)
-            seconds = time.perf_counter() - start
-            rows.append({"method": name, "round": turn, "seconds": seconds})
-        progress(turn + 1, repeats)
-    return pd.DataFrame(rows, columns=["method", "round", "seconds"])
+    ticks = itertools.count()
+
+    def next_of(call: Call) -> Callable[[], None]:
+        def run() -> None:
+            turn, place = divmod(next(ticks), len(calls))
+            call(turn * (len(calls) + 1) + place, turn)
+
+        return run
+
+    ways = {name: next_of(call) for name, call in calls.items()}
+    # On several threads numba, torch and numpy each have a pool: let the last one's rest.
+    return timing.time_rounds(ways, repeats, pause=PAUSE if threads > 1 else 0.0)
 
 
-def ratios(table: pd.DataFrame, against: Sequence[str]) -> pd.DataFrame:
-    """Per method the quartiles of (time of the fastest of `against` in a round) / (its own)."""
-    times = table.pivot(index="round", columns="method", values="seconds")
-    fastest = min(against, key=lambda name: float(np.median(times[name])))
-    quartiles = (1 / times.div(times[fastest], axis=0)).quantile([0.25, 0.5, 0.75]).T
-    quartiles.columns = pd.Index(["ratio_q1", "ratio_median", "ratio_q3"])
-    quartiles["milliseconds"] = 1e3 * times.median()
-    quartiles["fastest_dense"] = quartiles.index == fastest
-    return quartiles.rename_axis("method").reset_index()
+def ratios(times: pd.DataFrame, dense: Sequence[str]) -> pd.DataFrame:
+    """`timing.ratios` to the fastest of the dense ways, under the names of the recorded tables."""
+    names = {"way": "method", "ratio": "ratio_median", "peer": "fastest_dense"}
+    return timing.ratios(times, *dense).rename(columns=names)
 
 
-def summarise(table: pd.DataFrame, rotation: Rotation, *, threads: int) -> pd.DataFrame:
+def summarise(times: pd.DataFrame, rotation: Rotation, *, threads: int) -> pd.DataFrame:
     """One row per method: median ratio to the fastest dense peer, quartiles, GB/s, roof share.
 
     GB/s counts the bytes `traffic` says the method must read, so a ratio that falls short of its
     limit shows as a share of the roof below one.
     """
-    layer = rotation.layers[0]
-    neurons, width = layer.gate.shape
-    kinds = dict(zip(table["method"].astype(str), table["kind"].astype(str), strict=True))
-    timed = table.dropna(subset="seconds")
-    dense = [name for name in timed["method"].unique() if kinds[name] == "dense"]
-    measured = ratios(timed, dense).to_dict("records")
-    found = {str(row["method"]): row for row in measured}
-    roof = layer.nbytes / float(found["read roof"]["milliseconds"]) / 1e6
-    rows = []
-    for name, kind in kinds.items():
-        row: dict[str, Any] = {
-            "d": width, "h": neurons, "threads": threads, "sparsity": rotation.sparsity,
-            "method": name, "kind": kind, "correct": name in found,
-        }  # fmt: skip
-        if name in found:
-            row |= {str(key): value for key, value in found[name].items()}
-            moved = _bytes_moved(name, kind, width, neurons, rotation.sparsity)
-            rate = moved / row["milliseconds"] / 1e6
-            row |= {"gbps": rate, "roof_fraction": rate / roof}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    neurons, width = rotation.layers[0].gate.shape
+    ways = times.drop_duplicates("way").set_index("way")["kind"].rename_axis("method")
+    timed = times.dropna(subset="seconds")
+    dense = [way for way in timed["way"].unique() if ways[way] == "dense"]
+    table = ways.reset_index().merge(ratios(timed, dense), how="left", on="method")
+    about = {"d": width, "h": neurons, "threads": threads, "sparsity": rotation.sparsity}
+    for place, (name, value) in enumerate(about.items()):
+        table.insert(place, name, value)
+    table.insert(6, "correct", table["milliseconds"].notna())
+    moved = [
+        _bytes_moved(method, kind, width, neurons, rotation.sparsity)
+        for method, kind in zip(table["method"], table["kind"], strict=True)
+    ]
+    table["gbps"] = moved / table["milliseconds"] / 1e6
+    roof = float(table.loc[table["method"] == "read roof", "gbps"].iloc[0])
+    return table.assign(roof_fraction=table["gbps"] / roof)
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -209,11 +180,18 @@ def machine(threads: int) -> dict[str, Any]:
     except ValueError:  # no parallel kernel has run yet
         layer = "none"
     return {
-        "cpu": _cpu_name(), "cores": os.cpu_count(), "threads": threads, "threading_layer": layer,
+        "cpu": cpu_model(), "cores": cores(), "vectors": " ".join(vector_features()),
+        "threads": threads, "threading_layer": layer,
         "last_level_cache_mb": last_level_cache() / 2**20,
         "huge_pages": pages.read_text().strip() if pages.exists() else "unknown",
         "numba": numba.__version__, "torch": torch.__version__, "numpy": np.__version__,
     }  # fmt: skip
+
+
+def vector_features() -> list[str]:
+    """The processor's vector instructions for which LLVM compiles kernels here."""
+    known = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vnni", "avxvnni", "avx512bf16")
+    return [name for name in known if llvm.get_host_cpu_features().get(name)]
 
 
 def last_level_cache() -> int:
@@ -223,15 +201,6 @@ def last_level_cache() -> int:
         text = file.read_text().strip()
         sizes.append(int(text[:-1]) << {"K": 10, "M": 20}.get(text[-1], 0))
     return max(sizes[1:] or sizes)
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _check(functions: Sequence[Forward], rotation: Rotation) -> float:
@@ -251,14 +220,18 @@ def _mixed(names: Iterable[str]) -> list[str]:
     return [name for pair in pairs for name in pair if name is not None]
 
 
-def _roofs(rotation: Rotation, space: Floats, threads: int) -> dict[str, Callable[[int], Any]]:
-    def read(layer: int) -> None:
-        traffic.read_only(rotation.layers[layer].stacked.reshape(-1), threads)
-        traffic.read_only(rotation.layers[layer].down_rows.reshape(-1), threads)
+def _roofs(rotation: Rotation, threads: int) -> dict[str, Call]:
+    layers = rotation.layers
+    space = np.zeros(layers[0].down.size, np.float32)
 
-    def triad(layer: int) -> None:
-        weights = rotation.layers[layer]
-        traffic.triad(space, weights.gate.reshape(-1), weights.up.reshape(-1), threads)
+    def read(number: int, turn: int) -> None:
+        layer = layers[number % len(layers)]
+        traffic.read_only(layer.stacked.reshape(-1), threads)
+        traffic.read_only(layer.down_rows.reshape(-1), threads)
+
+    def triad(number: int, turn: int) -> None:
+        layer = layers[number % len(layers)]
+        traffic.triad(space, layer.gate.reshape(-1), layer.up.reshape(-1), threads)
 
     return {"read roof": read, "triad": triad}
 

@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from stocha.sparse.ffn import SparseFFN
 from stocha.sparse.kernels import SECTIONS
 from stocha.sparse.workload import Layer
 
@@ -39,8 +38,9 @@ class Peer:
     make: Callable[[Layer, int], Forward]
 
 
-def _torch_mv(layer: Layer, threads: int) -> Forward:
-    stacked, down = torch.from_numpy(layer.stacked), torch.from_numpy(layer.down)
+def _torch_mv(layer: Layer, threads: int, by_columns: bool = False) -> Forward:
+    stacked = torch.from_numpy(layer.stacked)
+    down = torch.from_numpy(layer.down_rows).T if by_columns else torch.from_numpy(layer.down)
 
     def forward(x: Floats) -> Floats:
         gate, up = torch.mv(stacked, torch.from_numpy(x)).chunk(2)
@@ -49,14 +49,7 @@ def _torch_mv(layer: Layer, threads: int) -> Forward:
     return forward
 
 
-def _torch_mv_rows(layer: Layer, threads: int) -> Forward:
-    stacked, columns = torch.from_numpy(layer.stacked), torch.from_numpy(layer.down_rows).T
-
-    def forward(x: Floats) -> Floats:
-        gate, up = torch.mv(stacked, torch.from_numpy(x)).chunk(2)
-        return np.asarray(torch.mv(columns, torch.relu(gate) * up).numpy())
-
-    return forward
+_torch_mv_rows = functools.partial(_torch_mv, by_columns=True)
 
 
 def _torch_linear(layer: Layer, threads: int) -> Forward:
@@ -80,33 +73,31 @@ def _numpy(layer: Layer, threads: int) -> Forward:
     return forward
 
 
-def _gather(layer: Layer, threads: int) -> Forward:
-    gate, up, rows = (torch.from_numpy(w) for w in (layer.gate, layer.up, layer.down_rows))
+def _gather(down: Callable[..., torch.Tensor]) -> Callable[[Layer, int], Forward]:
+    """Copies of the active rows, multiplied by the library; `down` does the down projection."""
 
-    def forward(x: Floats) -> Floats:
-        value = torch.from_numpy(x)
-        opened = torch.mv(gate, value)
-        active = torch.nonzero(opened > 0)[:, 0]
-        hidden = opened[active] * torch.mv(up.index_select(0, active), value)
-        return np.asarray(torch.mv(rows.index_select(0, active).T, hidden).numpy())
+    def make(layer: Layer, threads: int) -> Forward:
+        gate, up, rows = (torch.from_numpy(w) for w in (layer.gate, layer.up, layer.down_rows))
 
-    return forward
+        def forward(x: Floats) -> Floats:
+            value = torch.from_numpy(x)
+            opened = torch.mv(gate, value)
+            active = torch.nonzero(opened > 0)[:, 0]
+            hidden = opened[active] * torch.mv(up.index_select(0, active), value)
+            return np.asarray(down(rows, active, hidden).numpy())
+
+        return forward
+
+    return make
 
 
-def _embedding_bag(layer: Layer, threads: int) -> Forward:
-    gate, up, rows = (torch.from_numpy(w) for w in (layer.gate, layer.up, layer.down_rows))
+def _by_blas(rows: torch.Tensor, active: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    return torch.mv(rows.index_select(0, active).T, hidden)
 
-    def forward(x: Floats) -> Floats:
-        value = torch.from_numpy(x)
-        opened = torch.mv(gate, value)
-        active = torch.nonzero(opened > 0)[:, 0]
-        hidden = opened[active] * torch.mv(up.index_select(0, active), value)
-        bag = functional.embedding_bag(
-            active[None], rows, mode="sum", per_sample_weights=hidden[None]
-        )
-        return np.asarray(bag[0].numpy())
 
-    return forward
+def _by_bag(rows: torch.Tensor, active: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    weights = hidden[None]
+    return functional.embedding_bag(active[None], rows, mode="sum", per_sample_weights=weights)[0]
 
 
 def _active_row(opened: torch.Tensor) -> torch.Tensor:
@@ -150,7 +141,7 @@ def _scipy_csr(layer: Layer, threads: int) -> Forward:
 
 def _numba(method: str) -> Callable[[Layer, int], Forward]:
     def make(layer: Layer, threads: int) -> Forward:
-        return SparseFFN(layer.gate, layer.up, layer.down_rows, method=method, threads=threads)
+        return layer.ffn.variant(method=method, threads=threads)
 
     return make
 
@@ -222,8 +213,8 @@ PEERS = (
     Peer("F.linear", "dense", _torch_linear),
     Peer("numpy", "dense", _numpy),
     Peer("numba dense", "dense", _numba("dense")),
-    Peer("gather + BLAS", "sparse", _gather),
-    Peer("embedding_bag", "sparse", _embedding_bag),
+    Peer("gather + BLAS", "sparse", _gather(_by_blas)),
+    Peer("embedding_bag", "sparse", _gather(_by_bag)),
     Peer("sampled_addmm + torch CSR", "sparse", _sampled),
     Peer("scipy CSR", "sparse", _scipy_csr),
     Peer("C fused", "sparse", _fused_c),

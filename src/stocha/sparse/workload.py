@@ -8,11 +8,14 @@ active ones from zero, which is the hard case for screening.  Rows differ in sca
 factor.
 """
 
+import functools
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stocha.sparse.ffn import SparseFFN
 
 COSINE = 0.5  # share of an input's length along the common direction
 SPREAD = 0.3  # standard deviation of the logarithm of a gate row's scale
@@ -37,6 +40,11 @@ class Layer:
     def up(self) -> Floats:
         """W3 [h, d], a view."""
         return self.stacked[len(self.stacked) // 2 :]
+
+    @functools.cached_property
+    def ffn(self) -> SparseFFN:
+        """The layer as `SparseFFN`; its variants share one copy of the weights."""
+        return SparseFFN(self.gate, self.up, self.down_rows, method="dense", threads=1)
 
     @property
     def nbytes(self) -> int:
