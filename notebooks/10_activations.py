@@ -549,7 +549,7 @@ for name in ("relu", "silu", "stocha", "bernoulli_silu", "gumbel_stoch"):
     run.glue(f"gradient-{short}", by_name.loc[name, "mean gradient"], "{:.3f}")
 run.glue("samples-here", samples, "{:,}")
 
-# %% mystnb={"figure": {"name": "fig-normal-input", "caption": "Exact zeros of every activation for standard normal inputs."}, "image": {"alt": "Horizontal bars: ReLU and squared ReLU at one half, Bernoulli SiLU at one half, StochA at the share 1 − p of that, Gumbel StochA, whose gate is near one half, at about half of it, the others at zero."}}
+# %% mystnb={"figure": {"name": "fig-normal-input", "caption": "Exact zeros of every activation for standard normal inputs."}, "image": {"alt": "Horizontal bars: ReLU and squared ReLU at one half, Bernoulli SiLU at one half, StochA at the share 1 - p of that, Gumbel StochA, whose gate is near one half, at about half of it, the others at zero."}}
 figure, ax = plt.subplots(figsize=(figures.WIDTH, 2.8))
 ax.barh(shown.activation, shown.zeros, color=[figures.COLOURS[name] for name in table.activation])
 ax.invert_yaxis()

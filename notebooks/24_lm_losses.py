@@ -373,5 +373,5 @@ plt.show()
 run.figure_data("points")
 
 # %% [markdown]
-# Verdicts on L1, L2, L4, L5, L8 and L9, by the criteria of the [first campaign](../lm_first_campaign.md), are in the
+# Verdicts on L1, L2, L4, L5, L8 and L9, by the criteria of the [protocol](../lm_protocol.md), are in the
 # [ledger](01_claims.ipynb).

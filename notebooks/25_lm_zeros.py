@@ -246,4 +246,4 @@ bought
 # known after W1, as with ReLU, so the same kernel skips it; but its result is no longer exact. The models start at
 # different losses: the last column adds to the rise.
 #
-# The verdict on L6, by the criterion of the [first campaign](../lm_first_campaign.md), is in the [ledger](01_claims.ipynb).
+# The verdict on L6, by the criterion of the [protocol](../lm_protocol.md), is in the [ledger](01_claims.ipynb).

@@ -128,6 +128,32 @@ def cells(
 
 
 @main.command()
+def recorded() -> None:
+    """Show which recorded tables the code of today would give, or what has changed since."""
+    from stocha.study.sweeps import commands
+
+    commands.recorded()
+
+
+@main.command()
+def lineage(
+    commit: Annotated[str, typer.Argument(help="The version to compare with.")],
+    notebook: Annotated[Path, typer.Argument(help="Executed at smoke scale by both versions.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="For both."),
+    ] = None,
+) -> None:
+    """Note that COMMIT's code and today's give the same numbers, if they do to the last byte."""
+    from stocha.study.lineage import extend
+
+    differences = extend(commit, notebook, parameter or [])
+    for difference in differences:
+        typer.echo(difference)
+    raise typer.Exit(int(bool(differences)))
+
+
+@main.command()
 def readme() -> None:
     """Write the findings, computed from results/, into README.md."""
     from stocha.study.recording import write_readme

@@ -10,11 +10,12 @@ PROSE = sorted([*(ROOT / "book").glob("*.md"), *ROOT.glob("*.md")])
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *NOTEBOOKS])
 
-FENCED = re.compile(r"^(?P<fence>```+|~~~+)(?P<info>.*?)\n(?P<body>.*?)^(?P=fence) *$", re.M | re.S)
 VERBATIM = re.compile(
-    r"`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|^ {4,}.*?$|\]\([^)]*\)|<!--.*?-->", re.M | re.S
+    r"^(?P<fence>```+|~~~+|:::+)(?!\{).*?^(?P=fence)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$"
+    r"|^ {4,}.*?$|\{cite:\w\}`[^`]*`|\]\([^)]*\)|<!--.*?-->",
+    re.MULTILINE | re.DOTALL,
 )
-HYPHEN_AS_MINUS = re.compile(r"(?<![\w−–-])-\d|(?<=[\w)]) - (?=[\w(])")
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w−–-])-\d")
 
 
 def spoken(path: Path) -> str:
@@ -27,8 +28,6 @@ def spoken(path: Path) -> str:
         ]
         options = re.findall(r'"(?:alt|caption)": "((?:[^"\\]|\\.)*)"', text)
         text = "\n\n".join([*prose, *options])
-    kept = {"{list-table}", "{admonition}", "{note}"}
-    text = FENCED.sub(lambda f: f["body"] if f["info"].split(" ")[0] in kept else " ", text)
     return VERBATIM.sub(" ", text)
 
 

@@ -1,14 +1,11 @@
 """Arms and their names; what is recorded of a sweep and what is missing."""
 
-from dataclasses import replace
-
 import pandas as pd
 import pytest
 
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root
 from stocha.claims import campaign
-from stocha.lm.experiment import Config
 from stocha.study.sweeps.specification import read_sweep
 
 SWEEPS = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
@@ -58,30 +55,13 @@ def test_hours_are_those_of_the_provenance_of_what_is_recorded(tmp_path):
     assert campaign.hours([*campaign.SWEEPS, "none"], campaign.Tables(tmp_path)) == 2.0
 
 
-def test_its_page_states_the_size_of_the_first_campaign():
-    text = (project_root() / "book" / "lm_first_campaign.md").read_text()
+def test_the_protocol_states_the_size_of_the_campaign():
+    text = (project_root() / "book" / "lm_protocol.md").read_text()
     (full,) = {(p["tokens"], p["batch"], p["context"], p["lr"]) for p in SWEEPS[0].points}
     tokens, batch, context, rate = full
     assert f"| {tokens:,} ({tokens // (batch * context):,} steps), " in text
     assert f"peak [{rate:g}]" in text
     assert f"| {batch * context:,} tokens |" in text
-
-
-def test_the_protocol_states_the_size_of_the_pilot():
-    text = (project_root() / "book" / "lm_protocol.md").read_text()
-    (config,) = {
-        replace(run_config(point), activation="silu", schedule="constant", seed=0)
-        for point in read_sweep(project_root() / "sweeps" / "lm_pilot.yml").points
-    }
-    assert f"| {config.shape.parameters:,} |" in text
-    assert f"| {config.tokens:,} ({config.steps:,} steps), " in text
-    assert f"peak {config.lr:g}, after {config.warmup} steps" in text
-    assert f"| {config.width}, {config.layers}, {config.ffn} |" in text
-    assert f"| {config.vocabulary:,}, " in text
-
-
-def run_config(point):
-    return Config(**{name: value for name, value in point.items() if name != "scale"})
 
 
 def test_runs_on_two_corpora_are_not_compared(tmp_path):

@@ -148,6 +148,26 @@ class Project:
         path = self.root / "calls"
         return [float(line) for line in path.read_text().split()] if path.is_file() else []
 
+    def git(self, *arguments: str) -> str:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@t")
+        done = subprocess.run(
+            ["git", *identity, *arguments],
+            cwd=self.root,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def commit(self) -> str:
+        """Commit everything; return the commit's short name."""
+        if not (self.root / ".git").is_dir():
+            self.git("init", "-q")
+            (self.root / ".gitignore").write_text("runs/\ncalls\n__pycache__/\n")
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "a version")
+        return self.git("rev-parse", "--short", "HEAD")
+
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / name
         text = path.read_text()
@@ -272,3 +292,67 @@ def test_a_point_that_is_reached_after_an_edit_fails_before_it_computes(project,
     assert process.returncode == 1
     assert "src/stocha/toy/tiny.py: edited since this was planned" in err
     assert project.calls == [0.0]
+
+
+@pytest.fixture
+def recorded(project):
+    """The project with a sweep that was collected and committed, and an empty store."""
+    assert project.stocha("sweep", "run", "sweeps/tiny.yml", "--jobs", "2").returncode == 0
+    assert project.stocha("sweep", "collect", "sweeps/tiny.yml").returncode == 0
+    shutil.rmtree(project.root / "runs")
+    project.commit()
+    return project
+
+
+@pytest.mark.notebooks
+def test_a_recorded_point_is_found_without_the_store(recorded):
+    for name, (old, new) in PROSE.items():
+        recorded.edit(name, old, new)
+    said = recorded.stocha("sweep", "plan", "sweeps/tiny.yml")
+    assert "0 done, 2 recorded, 0 running, 0 failed, 0 waiting" in said.stdout
+    assert recorded.stocha("recorded").stdout == "tiny: current\n"
+    calls = recorded.calls
+    recorded.edit("sweeps/tiny.yml", "[0.0, 0.5]", "[0.0, 0.5, 1.0]")
+    table = recorded.root / "results" / "tiny" / "points.csv"
+    before = table.read_text().splitlines()
+    assert recorded.stocha("sweep", "run", "sweeps/tiny.yml").returncode == 0
+    assert recorded.calls == [*calls, 1.0]
+    assert recorded.stocha("sweep", "collect", "sweeps/tiny.yml").returncode == 0
+    after = table.read_text().splitlines()
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 2
+    shutil.rmtree(recorded.root / "runs")
+    assert "3 recorded" in recorded.stocha("sweep", "status", "sweeps/tiny.yml").stdout
+
+
+@pytest.mark.notebooks
+def test_what_orphaned_a_record_is_named_and_an_equal_version_finds_it_again(recorded):
+    recorded.edit("src/stocha/toy/tiny.py", "(3 + t)", "(t + 3)")
+    culprit = recorded.commit()
+    said = recorded.stocha("sweep", "plan", "sweeps/tiny.yml").stdout
+    assert "0 recorded, 0 running, 0 failed, 2 waiting" in said
+    assert f"toy/tiny.py ({culprit}) changed" in said
+    noted = recorded.stocha("lineage", "HEAD~1", "notebooks/50_tiny.py", "-p", "p=0.25")
+    assert noted.returncode == 0, noted.stdout + noted.stderr
+    assert "2 recorded" in recorded.stocha("sweep", "plan", "sweeps/tiny.yml").stdout
+    assert not recorded.git("worktree", "list").count("\n")
+
+
+@pytest.mark.notebooks
+def test_a_version_with_other_numbers_is_not_noted(recorded):
+    recorded.edit("src/stocha/toy/tiny.py", "(3 + t)", "(3.0000001 + t)")
+    recorded.commit()
+    noted = recorded.stocha("lineage", "HEAD~1", "notebooks/50_tiny.py")
+    assert noted.returncode == 1
+    assert noted.stdout == "curve.csv: loss\n"
+    assert not (recorded.root / "results" / "lineage.yml").exists()
+
+
+@pytest.mark.notebooks
+def test_a_damaged_record_is_named(recorded):
+    table = recorded.root / "results" / "tiny" / "points.csv"
+    table.write_text(table.read_text().replace("0.1", "0.2", 1))
+    said = recorded.stocha("sweep", "collect", "sweeps/tiny.yml")
+    assert said.returncode == 2
+    (line,) = said.stderr.splitlines()
+    assert f"{table}: damaged or edited: it has other bytes than listed" in line

@@ -47,11 +47,12 @@ def code(modules: Iterable[str], package: Path | None = None) -> dict[str, str]:
     """
     package = package or PACKAGE
     named = ((path.relative_to(package).as_posix(), path) for path in reached(modules, package))
-    return {
+    hashes = {
         name: _read(path, *_stamp(path))[0]
         for name, path in sorted(named)
         if not name.startswith(APART)
     }
+    return {name: value for name, value in hashes.items() if value != _EMPTY}
 
 
 def combined(hashes: Mapping[str, str]) -> str:
@@ -146,6 +147,9 @@ def _shape(node: Any) -> Any:
     if isinstance(node, list):
         return tuple(_shape(part) for part in node if not _is_text(part))
     return node
+
+
+_EMPTY = normalised("")
 
 
 def _is_text(node: Any) -> bool:

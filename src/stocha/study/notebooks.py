@@ -92,7 +92,7 @@ class Notebook:
     @functools.cached_property
     def imports(self) -> tuple[str, ...]:
         """Dotted names of the library's modules that it imports."""
-        return identity.imports(_python(self.text))
+        return identity.imports(python_text(self.text))
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ class Notebook:
         no experiment makes them."""
         if self.experiment is not None:
             return identity.code([self.experiment.rpartition(".")[0]])
-        return self.library_code | {self.path.name: identity.normalised(_python(self.text))}
+        return self.library_code | {self.path.name: identity.normalised(python_text(self.text))}
 
     @functools.cached_property
     def library_code(self) -> dict[str, str]:
@@ -232,7 +232,7 @@ def _title(cells: Iterable[Cell]) -> str:
     return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
 
 
-def _python(text: str) -> str:
+def python_text(text: str) -> str:
     """The notebook's text without IPython's own commands."""
     lines = text.splitlines()
     return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stocha.base.errors import UserError
-from stocha.base.files import replace_folder, write_text
+from stocha.base.files import replace_folder, write_json, write_text
+from stocha.base.parameters import Value
 from stocha.base.paths import project_root, results_root
+from stocha.base.recorded import PROVENANCE
 from stocha.claims.all import CLAIMS
 from stocha.claims.ledger import Verdict, ledger
-from stocha.study.notebooks import read_notebook
+from stocha.study.notebooks import Notebook, read_notebook
+from stocha.study.recorded import describe, file_hashes
 from stocha.study.runs import Run
 
 _BEGIN, _END = "<!-- findings: written by `stocha readme` -->", "<!-- end of findings -->"
-_RECORDED = ("parameters.json", "provenance.json", "metrics.json")
+_RECORDED = ("parameters.json", "metrics.json")
 
 
 def record_runs(paths: Sequence[Path]) -> list[Path]:
@@ -23,21 +26,21 @@ def record_runs(paths: Sequence[Path]) -> list[Path]:
         UserError: the full-scale run of a notebook, as its source is now, is not done; nothing is
             copied then.
     """
-    runs = []
+    runs: list[tuple[Notebook, Run]] = []
     for path in paths:
         notebook = read_notebook(path)
-        resolved = notebook.declaration.resolve({"scale": "full"})
+        resolved = _full(notebook)
         run = notebook.run(resolved)
         if not run.is_done():
             raise UserError(
                 f"{notebook.stem}: its full-scale run is not done: "
                 f"stocha run {notebook.source} -p scale=full"
             )
-        runs.append(run)
-    return [_record(run) for run in runs]
+        runs.append((notebook, run))
+    return [_record(notebook, run) for notebook, run in runs]
 
 
-def _record(run: Run) -> Path:
+def _record(notebook: Notebook, run: Run) -> Path:
     target = results_root() / run.stem
     partial = target.with_name(f".{run.stem}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -45,8 +48,18 @@ def _record(run: Run) -> Path:
     for name in _RECORDED:
         if (run.folder / name).is_file():
             shutil.copy2(run.folder / name, partial / name)
+    about = run.provenance()
+    experiments = sorted({result["experiment"] for result in about.get("results", ())})
+    own = describe(
+        notebook, experiments, about.get("commit"), _full(notebook), (), {run.run_id: ()}
+    )
+    write_json(partial / PROVENANCE, about | {"identity": own, "files": file_hashes(partial)})
     replace_folder(partial, target)
     return target
+
+
+def _full(notebook: Notebook) -> dict[str, Value]:
+    return notebook.declaration.resolve({"scale": "full"})
 
 
 def findings() -> str:

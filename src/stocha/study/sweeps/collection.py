@@ -1,4 +1,4 @@
-"""One tidy table from the finished points of a sweep."""
+"""One tidy table from the finished points of a sweep, those that are recorded already included."""
 
 import csv
 import io
@@ -8,8 +8,10 @@ from typing import Any
 
 from stocha.base import machine
 from stocha.base.errors import UserError
-from stocha.base.files import digest, read_json, write_json, write_text
-from stocha.base.paths import results_root
+from stocha.base.files import digest, read_json, write_bytes, write_json
+from stocha.base.paths import project_root, results_root
+from stocha.base.recorded import PROVENANCE, read_provenance, require_recorded
+from stocha.study.recorded import describe
 from stocha.study.runs import Entry
 from stocha.study.sweeps.specification import Point, Sweep
 from stocha.study.sweeps.state import State
@@ -20,72 +22,168 @@ TABLE = "points.csv"
 Row = dict[str, Any]
 
 
-def collect(sweep: Sweep, state: State) -> list[Row]:
-    """The rows of every finished point: run id, swept parameters, metrics, the collected table.
-
-    The cells of the runs' tables are passed on as they are written, so no digit changes.
-
-    Raises:
-        UserError: nothing to collect is named, or no point is done, or a run lacks what is named.
-    """
-    if sweep.collect.table is None and not sweep.collect.metrics:
-        raise UserError(f"{sweep.path}: collect: names neither a table nor metrics")
-    return [row for point, run in _finished(state) for row in _rows(sweep, point, run)]
+def table_path(sweep: Sweep) -> Path:
+    """Where the sweep's table is recorded: `results/<sweep>/points.csv`."""
+    return results_root() / sweep.name / TABLE
 
 
-def collect_table(sweep: Sweep, state: State, table: str) -> list[Row]:
-    """The rows of one further table of every finished point: run id, swept parameters, its cells.
+def write_collection(sweep: Sweep, state: State, output: Path | None = None) -> Path:
+    """Write the table, `collect.tables` beside it and provenance; return the table's path.
 
-    A run may lack it: nothing is recorded of a switch where nothing switches. Empty while no
-    finished run has it.
+    Everything is computed before anything is written. A point that is in `results/` and not in the
+    store keeps the rows that it has there, cell by cell.
+
+    Args:
+        sweep: the sweep.
+        state: where its points stand.
+        output: the CSV to write; default `results/<sweep>/points.csv`.
 
     Raises:
-        UserError: every point is done, and none has the table.
+        UserError: nothing to collect is named, or no point is done, or a point lacks what is named,
+            or the place holds something else, or more points than are done.
     """
-    finished = _finished(state)
-    having = [(point, run) for point, run in finished if run.table(table).is_file()]
-    if not having and len(finished) == len(sweep.points):
-        raise UserError(f"{sweep.path}: collect.tables: no run has a table {table!r}")
-    return [
-        row
-        for point, run in having
-        for row in _table_rows(sweep, _identity(sweep, point, run), run, table)
-    ]
-
-
-def _finished(state: State) -> list[tuple[Point, Entry]]:
-    finished = state.with_status("done")
+    path = output or table_path(sweep)
+    finished = state.with_status("done", "recorded")
+    before = _require_place(sweep, path, len(finished))
     if not finished:
-        path = state.sweep.path
-        raise UserError(f"{path}: no point is done: stocha sweep run {path}")
-    return finished
+        raise UserError(f"{sweep.path}: no point is done: stocha sweep run {sweep.path}")
+    collection = _Collection(sweep, state)
+    files = {path.name: _csv(list(collection.rows()))}
+    for name in sweep.collect.tables:
+        if f"{name}.csv" in files:
+            raise UserError(f"{sweep.path}: collect.tables: {name}: is the main table's name")
+        if rows := list(collection.table_rows(name)):
+            files[f"{name}.csv"] = _csv(rows)
+    for name, data in files.items():
+        write_bytes(path.with_name(name), data)
+    for name in before.keys() - files.keys():
+        path.with_name(name).unlink(missing_ok=True)
+    hashes = {name: digest(data) for name, data in files.items()}
+    write_json(path.with_name(PROVENANCE), _provenance(sweep, state) | {"files": hashes})
+    return path
 
 
-def _identity(sweep: Sweep, point: Point, run: Entry) -> Row:
-    return {"run_id": run.id} | {name: _flat(point[name]) for name in sweep.swept}
+def _require_place(sweep: Sweep, path: Path, finished: int) -> dict[str, str]:
+    """The files that an earlier collection of the sweep left where `path` is; UserError where
+    something else is there."""
+    if path.suffix != ".csv" or (path.exists() and not path.is_file()):
+        raise UserError(f"--output={path}: allowed: a file whose name ends with .csv")
+    about = read_provenance(path.parent) or {}
+    if about and about.get("sweep") not in {_named(sweep), sweep.path.as_posix()}:
+        whose = about.get("sweep") or about.get("notebook")
+        raise UserError(f"{path.parent}: holds the tables of {whose}: give another --output")
+    if path.is_file() and (held := int(about.get("finished", 0))) > finished:
+        raise UserError(
+            f"{path}: holds {held} points, more than the {finished} done here: give another "
+            "--output, or delete it first"
+        )
+    files: dict[str, str] = about.get("files", {})
+    return files
 
 
-def _rows(sweep: Sweep, point: Point, run: Entry) -> Iterator[Row]:
-    named = _identity(sweep, point, run)
-    if sweep.collect.metrics:
+def _named(sweep: Sweep) -> str:
+    path, root = sweep.path.resolve(), project_root()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+class _Collection:
+    """The rows of a sweep's finished points."""
+
+    def __init__(self, sweep: Sweep, state: State) -> None:
+        self.sweep, self.state = sweep, state
+        self.points = list(
+            zip(sweep.points, sweep.runs, state.statuses, state.recorded, strict=True)
+        )
+        self._read: dict[Path, dict[str, list[Row]]] = {}
+
+    def rows(self) -> Iterator[Row]:
+        """Run id, swept parameters, metrics and the collected table of every point."""
+        collect = self.sweep.collect
+        if collect.table is None and not collect.metrics:
+            raise UserError(f"{self.sweep.path}: collect: names neither a table nor metrics")
+        for point, run, status, recorded in self.points:
+            if status == "done":
+                named = self._named(point, run.id)
+                for name, value in self._metrics(run).items():
+                    self._set(named, "metrics", name, value)
+                yield from self._cells(named, run, collect.table) if collect.table else [named]
+            elif recorded is not None:
+                yield from self._recorded(point, recorded, TABLE)
+
+    def table_rows(self, table: str) -> Iterator[Row]:
+        """Run id, swept parameters and cells of one further table, which a point may lack: nothing
+        is recorded of a switch where nothing switches."""
+        found = False
+        for point, run, status, recorded in self.points:
+            if status == "done" and run.table(table).is_file():
+                found = True
+                yield from self._cells(self._named(point, run.id), run, table)
+            elif status != "done" and recorded is not None:
+                rows = list(self._recorded(point, recorded, f"{table}.csv"))
+                found |= bool(rows)
+                yield from rows
+        if not found and all(status in ("done", "recorded") for _, _, status, _ in self.points):
+            raise UserError(f"{self.sweep.path}: collect.tables: no run has a table {table!r}")
+
+    def _named(self, point: Point, run_id: str) -> Row:
+        return {"run_id": run_id} | {name: _flat(point[name]) for name in self.sweep.swept}
+
+    def _metrics(self, run: Entry) -> Row:
         metrics = read_json(run.folder / "metrics.json") or {}
-        for name in sweep.collect.metrics:
+        for name in self.sweep.collect.metrics:
             if name not in metrics:
-                raise UserError(f"{sweep.path}: collect.metrics: run {run.id} has no {name!r}")
-            named[name] = metrics[name]
-    if sweep.collect.table is None:
-        yield named
-        return
-    yield from _table_rows(sweep, named, run, sweep.collect.table)
+                raise UserError(f"{self.sweep.path}: collect.metrics: run {run.id} has no {name!r}")
+        return {name: metrics[name] for name in self.sweep.collect.metrics}
+
+    def _cells(self, named: Row, run: Entry, table: str) -> Iterator[Row]:
+        """The rows of a run's table, each cell passed on as it is written: no digit changes."""
+        try:
+            with open(run.table(table), encoding="utf-8", newline="") as stream:
+                for cells in csv.DictReader(stream):
+                    row = dict(named)
+                    for name, value in cells.items():
+                        self._set(row, "table", name, value)
+                    yield row
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.sweep.path}: collect: run {run.id} has no table {table!r}"
+            ) from None
+
+    def _set(self, row: Row, what: str, name: str, value: Any) -> None:
+        """Add a cell. A table may repeat a swept parameter, as it does `activation`: the same fact,
+        and anything else of one name is two facts."""
+        same = name in self.sweep.swept and _text(row[name]) == _text(value)
+        if name in row and not same:
+            raise UserError(
+                f"{self.sweep.path}: collect.{what}: {name!r} is a parameter or a metric already, "
+                f"with {row[name]!r} beside {value!r}"
+            )
+        row[name] = value if name not in row or what == "table" else row[name]
+
+    def _recorded(self, point: Point, run_id: str, file: str) -> Iterator[Row]:
+        assert self.state.record is not None
+        path = self.state.record.folder / file
+        if path.is_file():
+            for cells in self._recorded_by_run(path).get(run_id, ()):
+                yield self._named(point, run_id) | cells
+
+    def _recorded_by_run(self, path: Path) -> dict[str, list[Row]]:
+        if path not in self._read:
+            data = path.read_bytes()
+            require_recorded(path, data)
+            by_run: dict[str, list[Row]] = {}
+            for row in csv.DictReader(io.StringIO(data.decode(), newline="")):
+                by_run.setdefault(row["run_id"], []).append(row)
+            self._read[path] = by_run
+        return self._read[path]
 
 
-def _table_rows(sweep: Sweep, named: Row, run: Entry, table: str) -> Iterator[Row]:
+def _text(value: Any) -> str:
+    """`value` so that a number reads the same from a parameter and from a table."""
     try:
-        with open(run.table(table), encoding="utf-8", newline="") as stream:
-            # Where a table repeats a parameter, as `activation` does, it is the same fact.
-            yield from (named | row for row in csv.DictReader(stream))
-    except FileNotFoundError:
-        raise UserError(f"{sweep.path}: collect: run {run.id} has no table {table!r}") from None
+        return repr(float(value))
+    except (TypeError, ValueError):
+        return str(value)
 
 
 def _flat(value: Any) -> Any:
@@ -93,56 +191,48 @@ def _flat(value: Any) -> Any:
     return "-".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[Row]) -> bytes:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return stream.getvalue()
+    return stream.getvalue().encode()
 
 
-def table_path(sweep: Sweep) -> Path:
-    """Where the sweep's table is recorded: `results/<sweep>/points.csv`."""
-    return results_root() / sweep.name / TABLE
+def _provenance(sweep: Sweep, state: State) -> dict[str, Any]:
+    done = state.with_status("done")
+    records = [run.provenance() for _, run in done]
+    ids = {run.id: point for point, run in done}
+    before: dict[str, Any] = {}
+    share = 0.0
+    if kept := state.with_status("recorded"):
+        assert state.record is not None
+        before = read_provenance(state.record.folder) or {}
+        share = len(kept) / max(1, before["finished"])
+        recorded = zip(sweep.points, state.statuses, state.recorded, strict=True)
+        ids |= {name: point for point, status, name in recorded if name and status == "recorded"}
 
+    def both(key: str, ours: Any) -> list[Any]:
+        return sorted({*before.get(key, ()), *ours})
 
-def recorded_points(sweep: Sweep, table: Path) -> int:
-    """How many points of the sweep the table holds that was collected there before."""
-    about = read_json(table.with_name("provenance.json")) or {}
-    # by name: the path is as the command line gave it
-    same = Path(about.get("sweep", "")).name == sweep.path.name and table.is_file()
-    return int(about["finished"]) if same else 0
-
-
-def write_collection(sweep: Sweep, state: State, output: Path | None) -> Path:
-    """Collect and write the table, provenance and `collect.tables` beside it; return its path.
-
-    Args:
-        sweep: the sweep.
-        state: where its points stand.
-        output: the CSV to write; default `results/<sweep>/points.csv`.
-    """
-    path = output or table_path(sweep)
-    write_text(path, _csv(collect(sweep, state)))
-    for name in sweep.collect.tables:
-        if rows := collect_table(sweep, state, name):
-            write_text(path.with_name(f"{name}.csv"), _csv(rows))
-    records = [run.provenance() for _, run in state.with_status("done")]
-    write_json(
-        path.with_name("provenance.json"),
-        {
-            "sweep": sweep.path.as_posix(),
-            "sha256": digest(sweep.path.read_bytes()),
-            "points": len(sweep.points),
-            "finished": len(records),
-            "seconds": round(sum(record["seconds"] for record in records), 1),
-            "commits": sorted({record.get("commit") or "not in git" for record in records}),
-            "dirty": any(record.get("dirty") for record in records),
-            "hashes": sweep.notebook.hashes,
-            "processors": sorted({record["cpu"] for record in records}),
-            "threads": sorted({record["threads"] for record in records}),
-            "versions": machine.versions(),
-        },
-    )
-    return path
+    head = str(machine.commit()["commit"])
+    fixed = {name: value for name, value in sweep.points[0].items() if name not in sweep.swept}
+    experiments = [sweep.notebook.experiment] if sweep.notebook.experiment else []
+    points = {name: [point[swept] for swept in sweep.swept] for name, point in ids.items()}
+    return {
+        "sweep": _named(sweep),
+        "sha256": digest(sweep.path.read_bytes()),
+        "points": len(sweep.points),
+        "finished": len(ids),
+        "seconds": round(
+            sum(record["seconds"] for record in records) + share * before.get("seconds", 0), 1
+        ),
+        "commits": both("commits", (record.get("commit") or "not in git" for record in records)),
+        "dirty": any(record.get("dirty") for record in (*records, before)),
+        "hashes": sweep.notebook.hashes,
+        "processors": both("processors", (record["cpu"] for record in records)),
+        "threads": both("threads", (record["threads"] for record in records)),
+        "versions": machine.versions(),
+        "identity": describe(sweep.notebook, experiments, head, fixed, sweep.swept, points),
+    }

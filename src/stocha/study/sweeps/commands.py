@@ -10,7 +10,8 @@ from stocha.base.paths import project_root, runs_root
 from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
 from stocha.study.notebooks import read_notebook
 from stocha.study.progress import duration
-from stocha.study.sweeps.collection import recorded_points, table_path, write_collection
+from stocha.study.recorded import all_records
+from stocha.study.sweeps.collection import table_path, write_collection
 from stocha.study.sweeps.specification import read_sweep
 from stocha.study.sweeps.state import STATUSES, State, Status, read_state
 
@@ -28,7 +29,7 @@ def plan(path: Path, jobs: int, every: bool) -> None:
     rows = list(zip(sweep.runs, state.statuses, sweep.points, strict=True))
     shown = rows if every else rows[:_SHOWN]
     for run, status, point in shown:
-        print(f"  {run.id}  {status:8}{sweep.label(point)}")
+        print(f"  {run.id}  {status:9}{sweep.label(point)}")
     if len(shown) < len(rows):
         print(f"  … and {len(rows) - len(shown)} more: --all shows them")
 
@@ -40,7 +41,7 @@ def run(path: Path, jobs: int, threads: int | None, retry: bool) -> int:
     state = read_state(sweep)
     again: tuple[Status, ...] = ("failed",) if retry else ()
     wanted = state.with_status("waiting", "running", *again)
-    done = state.count("done")
+    done = state.count("done") + state.count("recorded")
     print(f"{sweep.name}: {done} of {len(sweep.points)} points done before", file=sys.stderr)
     requests = make_requests(((sweep.notebook, point) for point, _ in wanted), threads)
     outcomes = perform([replace(r, note=sweep.label(dict(r.parameters))) for r in requests], jobs)
@@ -64,20 +65,10 @@ def status(path: Path, jobs: int) -> None:
 
 
 def collect(path: Path, output: Path | None) -> None:
-    """Write the tidy table of the finished points and print its path.
-
-    Raises:
-        UserError: the table that is there holds more points than are done here.
-    """
+    """Write the tidy table of the finished points and print its path."""
     sweep = read_sweep(path)
     state = read_state(sweep)
-    table, done = output or table_path(sweep), state.count("done")
-    if (recorded := recorded_points(sweep, table)) > done:
-        raise UserError(
-            f"{table}: holds {recorded} points, more than the {done} done here: give another "
-            "--output, or delete it first"
-        )
-    missing = len(sweep.points) - done
+    missing = len(sweep.points) - len(state.with_status("done", "recorded"))
     written = write_collection(sweep, state, output)
     if missing:
         print(f"{missing} of {len(sweep.points)} points are not done yet", file=sys.stderr)
@@ -99,6 +90,16 @@ def page(path: Path) -> int:
     return exit_code(outcomes)
 
 
+def recorded() -> None:
+    """Print of every folder of `results/` whether the code of today gives what is in it."""
+    for record in all_records():
+        notebook = read_notebook(project_root() / record.notebook)
+        if record.is_current(notebook):
+            print(f"{record.folder.name}: current")
+        else:
+            print(f"{record.folder.name}: made before {record.changes(notebook)} changed")
+
+
 def _require_jobs(jobs: int) -> None:
     # A prediction may be asked for a larger machine than this one.
     if jobs < 1:
@@ -107,9 +108,11 @@ def _require_jobs(jobs: int) -> None:
 
 def _print_counts(state: State, jobs: int) -> None:
     print(", ".join(f"{state.count(status)} {status}" for status in STATUSES))
-    table = table_path(state.sweep)
-    if recorded := recorded_points(state.sweep, table):
-        print(f"recorded: {recorded} of {len(state.sweep.points)} points, {table}")
+    if state.record is not None and not any(state.recorded):
+        table, sweep = table_path(state.sweep), state.sweep
+        since = state.record.changes(sweep.notebook) or "the parameters"
+        print(f"recorded: {len(state.record.points)} points, {table}, not found again: since then")
+        print(f"  {since} changed")
     left, each = state.seconds_left(jobs), state.seconds_a_point
     if left is None or each is None:
         print("time left: unknown until a point is done")

@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from stocha.base.paths import results_root
+from stocha.study.recorded import Record, read_record
 from stocha.study.runs import Entry, Run
 from stocha.study.sweeps.specification import Point, Sweep
 
-Status = Literal["done", "running", "failed", "waiting"]
-STATUSES: tuple[Status, ...] = ("done", "running", "failed", "waiting")
+Status = Literal["done", "recorded", "running", "failed", "waiting"]
+"""`recorded`: in `results/`, made by code that gives the same numbers, and not in the store."""
+STATUSES: tuple[Status, ...] = ("done", "recorded", "running", "failed", "waiting")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,10 @@ class State:
 
     sweep: Sweep
     statuses: tuple[Status, ...]
+    record: Record | None
+    """What is recorded of the sweep."""
+    recorded: tuple[str | None, ...]
+    """The run id under which each point is recorded by code that gives today's numbers."""
 
     def count(self, status: Status) -> int:
         """How many points have `status`."""
@@ -44,14 +51,20 @@ class State:
 
 
 def read_state(sweep: Sweep) -> State:
-    """Look every point up in the run store."""
-    places = zip(sweep.runs, sweep.pages, strict=True)
-    return State(sweep, tuple(_status(made, page) for made, page in places))
+    """Look every point up in the run store and in what is recorded of the sweep."""
+    record = read_record(results_root() / sweep.name)
+    recorded: list[str | None] = [None] * len(sweep.points)
+    if record is not None and record.is_current(sweep.notebook):
+        recorded = record.run_ids(sweep.notebook, sweep.points)
+    places = zip(sweep.runs, sweep.pages, recorded, strict=True)
+    return State(sweep, tuple(_status(*place) for place in places), record, tuple(recorded))
 
 
-def _status(made: Entry, page: Run) -> Status:
+def _status(made: Entry, page: Run, recorded: str | None) -> Status:
     if made.is_done():
         return "done"
+    if recorded is not None:
+        return "recorded"
     if made.is_being_made() or page.is_being_made():
         return "running"
     return "failed" if page.failed.is_dir() else "waiting"

@@ -1,0 +1,52 @@
+"""Recorded tables, read only as they were recorded: the provenance beside them has their hashes."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stocha.base.errors import UserError
+from stocha.base.files import digest, read_json
+
+PROVENANCE = "provenance.json"
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The recorded table in the CSV at `path`.
+
+    Raises FileNotFoundError where nothing is recorded there, and UserError, which names the file,
+    where it has not the bytes that were recorded.
+    """
+    data = path.read_bytes()
+    require_recorded(path, data)
+    try:
+        return pd.read_csv(io.BytesIO(data))
+    except ValueError as error:  # pandas' own errors are ValueErrors
+        raise UserError(f"{path}: not a table: {' '.join(str(error).split())}") from None
+
+
+def require_recorded(path: Path, data: bytes) -> None:
+    """UserError unless `data` are the bytes that the provenance beside `path` has a hash of.
+
+    A folder without provenance was not recorded: nothing is known of its files.
+    """
+    about = read_provenance(path.parent)
+    if about is None:
+        return
+    known = about["files"].get(path.name)
+    if known != digest(data):
+        what = "is not listed" if known is None else "has other bytes than listed"
+        raise UserError(f"{path}: damaged or edited: it {what} in {PROVENANCE} beside it")
+
+
+def read_provenance(folder: Path) -> dict[str, Any] | None:
+    """The provenance of the tables in `folder`; None where there is none, UserError where it is
+    damaged."""
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return None
+    about = read_json(path)
+    if not (isinstance(about, dict) and isinstance(about.get("files"), dict)):
+        raise UserError(f"{path}: damaged: allowed: what stocha record or sweep collect wrote")
+    return about

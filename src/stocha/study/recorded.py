@@ -1,0 +1,165 @@
+"""What is recorded under `results/`, and whether it is what the code of today would give.
+
+A record's provenance names the code that made its numbers, file by file. They are found again while
+that code is the same, or is known to give the same numbers (`lineage`).
+"""
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stocha.base import identity
+from stocha.base.errors import UserError
+from stocha.base.files import digest
+from stocha.base.paths import project_root, results_root
+from stocha.base.recorded import PROVENANCE, read_provenance
+from stocha.study.lineage import relatives
+from stocha.study.notebooks import Notebook
+from stocha.study.results import canonical
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Record:
+    """The identity of what a folder of `results/` holds."""
+
+    folder: Path
+    notebook: str
+    """Path of the notebook that made them, in the project."""
+    experiments: tuple[str, ...]
+    """Dotted names of the functions that made the numbers; none where the page did itself."""
+    code: Mapping[str, str]
+    """File → hash of the code that the numbers come from."""
+    commit: str
+    fixed: Mapping[str, Any]
+    """Parameters that all points share, by name."""
+    swept: tuple[str, ...]
+    points: Mapping[str, Sequence[Any]]
+    """Run id → values of the swept parameters."""
+
+    @property
+    def science(self) -> str:
+        """The one hash that stands for `code`."""
+        return identity.combined(self.code)
+
+    def is_current(self, notebook: Notebook) -> bool:
+        """The notebook would give these numbers today, as far as its code is concerned."""
+        known = relatives(notebook.stem, self.science)
+        ways = {self.experiments, *(experiments for experiments in known.values())}
+        return any(_science(notebook, way) in known for way in ways)
+
+    def run_ids(self, notebook: Notebook, points: Iterable[Mapping[str, Any]]) -> list[str | None]:
+        """The run id under which each of `points` is recorded here; None where it is not.
+
+        A parameter that the record does not know has, there, its default at full scale.
+        """
+        defaults = canonical(notebook.declaration.resolve({"scale": "full"}))
+        names = (*self.fixed, *self.swept)
+        known = {
+            json.dumps([*self.fixed.values(), *values]): name
+            for name, values in canonical(self.points).items()
+        }
+        found = []
+        for point in map(canonical, points):
+            new = (name for name in point if name not in names and name != "scale")
+            same = all(point[name] == defaults[name] for name in new)
+            values = json.dumps([point.get(name) for name in names])
+            found.append(known.get(values) if same else None)
+        return found
+
+    def changes(self, notebook: Notebook) -> str:
+        """Which files changed since it was recorded, each with the last commit that did."""
+        now = _code(notebook, self.experiments)
+        changed = [name for name, value in now.items() if self.code.get(name) != value]
+        gone = [name for name in self.code if name not in now]
+        named = [f"{name} ({_last_commit(name)})" for name in (changed or gone)[:_SHOWN]]
+        more = len(changed or gone) - len(named)
+        return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+
+
+def read_record(folder: Path) -> Record | None:
+    """What `folder` of `results/` holds; None where nothing is recorded there.
+
+    Raises:
+        UserError: its provenance is damaged.
+    """
+    about = read_provenance(folder)
+    if about is None:
+        return None
+    try:
+        own = about["identity"]
+        record = Record(
+            folder,
+            str(own["notebook"]),
+            tuple(own["experiments"]),
+            dict(own["code"]),
+            str(own["commit"]),
+            canonical(own["fixed"]),
+            tuple(own["swept"]),
+            dict(own["points"]),
+        )
+        assert all(len(values) == len(record.swept) for values in record.points.values())
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError):
+        raise UserError(f"{folder / PROVENANCE}: damaged: identity: not as recorded") from None
+    return record
+
+
+def all_records() -> list[Record]:
+    """Everything that is recorded, by name of the folder."""
+    folders = sorted(path.parent for path in results_root().glob(f"*/{PROVENANCE}"))
+    return [record for record in map(read_record, folders) if record is not None]
+
+
+def describe(
+    notebook: Notebook,
+    experiments: Iterable[str],
+    commit: str | None,
+    fixed: Mapping[str, Any],
+    swept: Sequence[str],
+    points: Mapping[str, Sequence[Any]],
+) -> dict[str, Any]:
+    """The `identity` of a record's provenance, of the code as it is now."""
+    code = _code(notebook, tuple(experiments))
+    return {
+        "notebook": notebook.source,
+        "experiments": list(experiments),
+        "science": identity.combined(code),
+        "code": code,
+        "commit": commit,
+        "fixed": {name: value for name, value in fixed.items() if name != "scale"},
+        "swept": list(swept),
+        "points": {name: list(values) for name, values in points.items()},
+    }
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Name → SHA-256 of every file of a record but its provenance."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != PROVENANCE)
+    return {path.name: digest(path.read_bytes()) for path in files}
+
+
+def _code(notebook: Notebook, experiments: Sequence[str]) -> dict[str, str]:
+    if experiments:
+        return identity.code([name.rpartition(".")[0] for name in experiments])
+    return notebook.code
+
+
+def _science(notebook: Notebook, experiments: Sequence[str]) -> str:
+    return identity.combined(_code(notebook, experiments))
+
+
+def _last_commit(name: str) -> str:
+    """The last commit that changed a file of the code, short; `not committed` without one."""
+    root = project_root()
+    beside = Path("notebooks") / name
+    path = beside if (root / beside).is_file() else Path("src", identity.PACKAGE.name, name)
+    try:
+        command = ["git", "log", "-1", "--format=%h", "--", path.as_posix()]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return "no git"
+    return done.stdout.strip() or "not committed"
