@@ -50,6 +50,11 @@ class Phase:
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", _resolved(self.activation, tuple(self.options)))
 
+    @classmethod
+    def of(cls, activation: str, **options: Value) -> "Phase":
+        """Return the phase with these options."""
+        return cls(activation, tuple(options.items()))
+
     def __getitem__(self, option: str) -> Value:
         return dict(self.options)[option]
 

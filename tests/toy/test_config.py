@@ -1,11 +1,11 @@
 import pytest
 
-from stocha.toy.config import ToyConfig
+from stocha.toy.config import ToyConfig, Training
 
 
 def test_defaults_are_the_posts_values():
     config = ToyConfig()
-    assert (config.n_samples, config.n_features, config.n_classes) == (5000, 30, 2)
+    assert (config.samples, config.features, config.classes) == (5000, 30, 2)
     assert (config.widths, config.n_layers) == ((4, 4, 4, 4), 4)
     assert (config.lr, config.weight_decay, config.batch_size) == (1e-3, 0.01, 128)
     assert (config.epochs, config.runs) == (100, 10)
@@ -20,9 +20,9 @@ def test_defaults_are_the_posts_values():
         ("runs", 0),
         ("runs", True),
         ("batch_size", 0),
-        ("n_samples", 9),
-        ("n_features", 0),
-        ("n_classes", 1),
+        ("samples", 9),
+        ("features", 0),
+        ("classes", 1),
         ("widths", ()),
         ("widths", (4, 0)),
         ("widths", 4),
@@ -39,33 +39,32 @@ def test_defaults_are_the_posts_values():
     ],
 )
 def test_a_bad_value_is_one_line_naming_parameter_value_and_what_is_allowed(parameter, value):
-    with pytest.raises(ValueError, match=rf"^{parameter}=.*: allowed is .+$") as error:
+    with pytest.raises(ValueError, match=rf"^{parameter}=.*: allowed: .+$") as error:
         ToyConfig(**{parameter: value})
     assert "\n" not in str(error.value)
 
 
 def test_too_many_classes_for_the_features_is_refused_before_scikit_learn_sees_it():
-    with pytest.raises(ValueError, match=r"^n_classes=5: allowed is at most 4 with n_features=3$"):
-        ToyConfig(n_classes=5, n_features=3)
+    with pytest.raises(ValueError, match=r"^classes=5: allowed: at most 4 with features=3$"):
+        ToyConfig(classes=5, features=3)
 
 
 def test_an_unknown_activation_or_option_names_what_is_allowed():
     with pytest.raises(ValueError, match=r"activation='swish'.*gumbel_stoch"):
-        ToyConfig("swish")
+        ToyConfig(arm="swish")
     with pytest.raises(ValueError, match="slope"):
-        ToyConfig("relu", {"slope": 1})
+        ToyConfig(arm="relu(slope=1)")
     with pytest.raises(ValueError, match=r"p=1\.5.*\[0, 1\]"):
-        ToyConfig("stocha", {"p": 1.5})
+        ToyConfig(arm="stocha(1.5)")
 
 
-def test_the_draw_decides_for_all_x_unless_told_otherwise():
-    assert ToyConfig("stocha", {"p": 0.3}).arm.name == "stocha(0.3,positive=mixed)"
-    assert ToyConfig("stocha", {"positive": "identity"}).arm.name == "stocha(0.5)"
-    assert ToyConfig("silu").arm.name == "silu"
+def test_an_experiment_hands_its_settings_on():
+    ensemble = Training(samples=90, epochs=3, seed=5).ensemble(arm="silu", widths=(3,), lr=0.1)
+    assert ensemble == ToyConfig(samples=90, epochs=3, seed=5, arm="silu", widths=(3,), lr=0.1)
 
 
 def test_inference_is_with_an_activation_that_needs_no_training():
-    with pytest.raises(ValueError, match=r"^inference='gumbel_stoch': allowed .* without a gate$"):
+    with pytest.raises(ValueError, match=r"^inference='gumbel_stoch': allowed: .* without a gate$"):
         ToyConfig(inference=("relu", "gumbel_stoch"))
 
 

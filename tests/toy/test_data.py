@@ -5,7 +5,7 @@ from stocha.toy.data import make_data
 
 
 def test_shapes_split_and_types():
-    config = ToyConfig(n_samples=103, n_features=6, n_classes=3)
+    config = ToyConfig(samples=103, features=6, classes=3)
     data = make_data(config)
     assert data.x_train.shape == (config.train_samples, 6)
     assert len(data.x_train) == len(data.y_train) == 82
@@ -25,7 +25,7 @@ def test_the_data_depend_on_their_own_seed_alone():
 
 
 def test_no_sample_is_on_both_sides_of_the_split():
-    data = make_data(ToyConfig(n_samples=200))
+    data = make_data(ToyConfig(samples=200))
     both = torch.cat([data.x_train, data.x_val])
     assert len(torch.unique(both, dim=0)) == 200
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from stocha.activations import names
-from stocha.arms import Arm
 from stocha.base.streams import generator
 from stocha.toy import ensemble, reference
 from stocha.toy.config import ToyConfig
@@ -14,33 +13,27 @@ from stocha.toy.data import make_data
 from stocha.toy.records import History, stack
 
 SMALL = ToyConfig(
-    n_samples=320, n_features=8, widths=(4, 3), epochs=2, runs=3, batch_size=64, dtype="float64"
+    samples=320, features=8, widths=(4, 3), epochs=2, runs=3, batch_size=64, dtype="float64"
 )
+MIXED = "stocha(0.5,positive=mixed)"
 RECORDED = ("train_loss", "val_loss", "val_accuracy", "sparsity", "gate")
 
 CASES = {
-    **{name: ToyConfig(name) for name in names()},
-    "stocha by row": ToyConfig("stocha", {"p": 0.3, "positive": "silu", "granularity": "token"}),
-    "stocha by layer": ToyConfig("stocha", {"granularity": "layer", "test": "expectation"}),
-    "layer gate": ToyConfig("learnable_stoch", {"input": "layer"}, gate_weight_decay=0.0),
-    "gumbel soft": ToyConfig("gumbel_stoch", {"train": "soft", "input": "layer"}),
-    "swi_ft": ToyConfig("silu", schedule=Arm.parse("silu+ft(0.3)")),
-    "anneal": ToyConfig("stocha", schedule=Arm.parse("anneal(positive=mixed)")),
-    "alternate": ToyConfig(
-        "stocha", schedule=Arm.parse("alternate(3,stocha(0.5,positive=mixed),relu)")
-    ),
-    "gate in and out": ToyConfig(
-        "relu", schedule=Arm.parse("alternate(2,relu,learnable_stoch,learnable_stoch(hidden=3))")
-    ),
-    "gumbel cools": ToyConfig(
-        "gumbel_stoch",
-        schedule=Arm.parse("gumbel_stoch(temperature=2)+gumbel_stoch(0.5,train=soft)"),
-    ),
+    **{name: ToyConfig(arm=name) for name in (*names(), MIXED)},
+    "stocha by row": ToyConfig(arm="stocha(0.3,granularity=token,positive=silu)"),
+    "stocha by layer": ToyConfig(arm="stocha(0.5,granularity=layer,test=expectation)"),
+    "layer gate": ToyConfig(arm="learnable_stoch(input=layer)", gate_weight_decay=0.0),
+    "gumbel soft": ToyConfig(arm="gumbel_stoch(input=layer,train=soft)"),
+    "swi_ft": ToyConfig(arm="silu+ft(0.3)"),
+    "anneal": ToyConfig(arm="anneal(positive=mixed)"),
+    "alternate": ToyConfig(arm=f"alternate(3,{MIXED},relu)"),
+    "gate in and out": ToyConfig(arm="alternate(2,relu,learnable_stoch,learnable_stoch(hidden=3))"),
+    "gumbel cools": ToyConfig(arm="gumbel_stoch(temperature=2)+gumbel_stoch(0.5,train=soft)"),
 }
 
 
 def small(case: ToyConfig, **changes: object) -> ToyConfig:
-    sizes = {k: getattr(SMALL, k) for k in ("n_samples", "n_features", "widths", "epochs")}
+    sizes = {k: getattr(SMALL, k) for k in ("samples", "features", "widths", "epochs")}
     return replace(case, **sizes, runs=3, batch_size=64, dtype="float64", **changes)
 
 
@@ -70,8 +63,8 @@ def test_the_ensemble_follows_the_plain_loop_in_float32(case):
 
 @pytest.mark.parametrize("name", ["relu", "stocha", "bernoulli_silu", "gumbel_stoch"])
 def test_a_run_does_not_know_of_the_others(name):
-    together = ensemble.train(small(ToyConfig(name)))
-    alone = ensemble.train(replace(small(ToyConfig(name)), runs=1, seed=1))
+    together = ensemble.train(small(ToyConfig(arm=name)))
+    alone = ensemble.train(replace(small(ToyConfig(arm=name)), runs=1, seed=1))
     for field in RECORDED:
         # batched products may round differently with another number of matrices
         np.testing.assert_allclose(
@@ -83,21 +76,21 @@ def test_a_run_does_not_know_of_the_others(name):
 def test_the_same_configuration_gives_the_same_bits_and_leaves_the_global_rng_alone(name):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    one = ensemble.train(small(ToyConfig(name)))
+    one = ensemble.train(small(ToyConfig(arm=name)))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
-    two = ensemble.train(small(ToyConfig(name)))
+    two = ensemble.train(small(ToyConfig(arm=name)))
     for field in RECORDED:
         np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
 
 
 def test_runs_differ_from_each_other():
-    history = ensemble.train(small(ToyConfig("stocha")))
+    history = ensemble.train(small(ToyConfig(arm="stocha")))
     assert len(np.unique(history.val_loss[:, -1])) == 3
 
 
 def test_an_activation_that_draws_moves_neither_initialisation_nor_order():
-    drawn, plain = (small(ToyConfig(name)) for name in ("stocha", "relu"))
+    drawn, plain = (small(ToyConfig(arm=name)) for name in ("stocha", "relu"))
     for a, b in zip(
         ensemble.Ensemble(drawn).weights, ensemble.Ensemble(plain).weights, strict=True
     ):
@@ -111,7 +104,7 @@ def test_an_activation_that_draws_moves_neither_initialisation_nor_order():
 
 
 def test_gates_leave_the_linear_layers_initialisation_alone():
-    gated, plain = (small(ToyConfig(name)) for name in ("gumbel_stoch", "relu"))
+    gated, plain = (small(ToyConfig(arm=name)) for name in ("gumbel_stoch", "relu"))
     for a, b in zip(
         ensemble.Ensemble(gated).weights, ensemble.Ensemble(plain).weights, strict=True
     ):
@@ -126,14 +119,14 @@ def test_noise_is_keyed_by_run_step_and_layer():
 
 
 def test_training_reduces_the_loss():
-    config = replace(SMALL, activation="silu", epochs=30, lr=0.01, widths=(8, 8))
+    config = replace(SMALL, arm="silu", epochs=30, lr=0.01, widths=(8, 8))
     history = ensemble.train(config)
     assert (history.train_loss[:, -1] < history.train_loss[:, 1] - 0.1).all()
     assert (history.val_accuracy[:, -1] > 0.7).all()
 
 
 def test_a_network_with_a_zero_layer_is_reported_dead():
-    config = replace(SMALL, activation="relu", runs=2, epochs=1)
+    config = replace(SMALL, arm="relu", runs=2, epochs=1)
     network = ensemble.Ensemble(config)
     with torch.no_grad():
         network.biases[0][1] = -1e6
@@ -162,7 +155,7 @@ def test_threads_are_given_back():
 
 
 def test_several_trainings_in_processes_are_the_trainings():
-    configs = [replace(SMALL, activation=name, epochs=1) for name in ("relu", "stocha")]
+    configs = [replace(SMALL, arm=name, epochs=1) for name in ("relu", "stocha")]
     done: list[str] = []
     several = ensemble.train_all(
         configs, workers=2, watch=lambda _, history: done.append(history.config.activation)
@@ -173,9 +166,12 @@ def test_several_trainings_in_processes_are_the_trainings():
 
 
 def test_validation_with_another_activation_leaves_training_alone():
-    config = small(ToyConfig("silu", inference=("relu", "silu")))
+    config = small(ToyConfig(arm="silu", inference=("relu", "silu")))
     data = make_data(config)
-    swapped, plain = ensemble.train(config, data), ensemble.train(small(ToyConfig("silu")), data)
+    swapped, plain = (
+        ensemble.train(config, data),
+        ensemble.train(small(ToyConfig(arm="silu")), data),
+    )
     np.testing.assert_array_equal(swapped.train_loss, plain.train_loss)
     np.testing.assert_array_equal(swapped.swapped["silu"].val_loss, plain.val_loss)
     assert (swapped.swapped["relu"].sparsity[:, 0, 0] > 0.2).all()
@@ -197,15 +193,15 @@ def test_the_costliest_training_is_submitted_first_and_results_keep_their_order(
             return future
 
     given = ["relu", "gumbel_stoch", "stocha", "learnable_stoch"]
-    futures = ensemble.submit_all([small(ToyConfig(name)) for name in given], Pool())
+    futures = ensemble.submit_all([small(ToyConfig(arm=name)) for name in given], Pool())
     assert submitted == ["gumbel_stoch", "learnable_stoch", "stocha", "relu"]
     assert [future.result() for future in futures] == given
 
 
 @pytest.mark.parametrize(("p", "same"), [(0.0, "relu"), (1.0, "silu")])
 def test_the_probability_given_as_an_option_is_the_one_in_force(p, same):
-    mixed = small(ToyConfig("stocha", {"p": p, "positive": "mixed"}))
-    plain = small(ToyConfig(same))
+    mixed = small(ToyConfig(arm=f"stocha({p:g},positive=mixed)"))
+    plain = small(ToyConfig(arm=same))
     data = make_data(mixed)
     assert_same_trajectory(
         ensemble.train(mixed, data), ensemble.train(plain, data), rtol=1e-9, atol=1e-12

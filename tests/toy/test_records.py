@@ -7,7 +7,7 @@ from stocha.toy.config import ToyConfig
 from stocha.toy.records import QUANTILES, History, gate_statistics, sparsity, stack
 
 CONFIG = ToyConfig(
-    "relu", widths=(2, 3), epochs=1, runs=2, seed=5, threshold=0.1, more_thresholds=(1.0,)
+    arm="relu", widths=(2, 3), epochs=1, runs=2, seed=5, threshold=0.1, more_thresholds=(1.0,)
 )
 LABELS = torch.tensor([0, 1, 1])
 # run 0 answers 0, 1, 1; run 1 answers 0 throughout

@@ -6,7 +6,9 @@ import pytest
 from stocha.toy import reference
 from stocha.toy.config import ToyConfig
 
-SMALL = ToyConfig("stocha", n_samples=200, n_features=5, widths=(3,), epochs=1, runs=2)
+SMALL = ToyConfig(
+    arm="stocha(0.5,positive=mixed)", samples=200, features=5, widths=(3,), epochs=1, runs=2
+)
 
 
 def test_processes_give_the_runs_in_order():

@@ -20,7 +20,7 @@ class ActivatedLayers(nn.Module):
 
     def __init__(self, config: ToyConfig, runs: int | None = None) -> None:
         super().__init__()
-        self.arm, self.total_steps = config.arm, config.total_steps
+        self.arm, self.total_steps = config.plan, config.total_steps
         self.runs, self.widths = runs, config.widths
         self.gates = nn.ModuleDict()
         for _, _, phase in self.arm.phases(self.total_steps):

@@ -1,14 +1,14 @@
-"""Every option of the toy experiment, checked when it is written down."""
+"""Every setting of the toy experiments, declared once and checked when it is written down."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from stocha.activations import make
-from stocha.arms import Arm, Constant, Phase
+from stocha.arms import Arm, Phase
+from stocha.base.parameters import check, parameter
 
 CLUSTERS_PER_CLASS = 2  # scikit-learn's default in make_classification
 VALIDATION_FRACTION = 0.2
@@ -16,114 +16,51 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
-class ToyConfig:
-    """One activation's ensemble in the toy experiment; the defaults are the post's values.
+class Training:
+    """What every toy experiment can vary: the generated problem and how it is trained on.
 
-    Parameters:
-        activation: name in `stocha.activations.names()`, used after every hidden layer.
-        options: the activation's own options, such as `{"p": 0.5}`; StochA's draw decides for all
-            x (positive="mixed") unless told otherwise, as in the post.
-        schedule: which activation is in force at each step; None uses `activation` throughout.
-            Validation uses what the epoch's last step used.
-        inference: activations without a gate that every validation is repeated with, in place of
-            the trained one; recorded in `History.swapped`.
-        n_samples, n_features, n_classes: the generated problem; every feature is informative.
-        widths: units of each hidden layer. The post gives four layers and a bottleneck of 4, not
-            every width; the reading taken is that all four layers have the bottleneck's width.
-        lr: Adam's learning rate.
-        weight_decay: Adam's L2 coefficient.
-        gate_weight_decay: the same for the gates' own parameters; None takes `weight_decay`.
-        epochs: passes over the training samples.
-        runs: independent networks; run r uses seed `seed + r` for its initialisation, its batch
-            order and its activation noise.
-        seed: the first run's seed.
-        data_seed: seed of the samples and of their split, apart from the runs' seeds.
-        batch_size: samples a step; an epoch's last batch may be smaller.
-        threshold: an activation of smaller magnitude counts as zero in `sparsity`.
-        more_thresholds: further thresholds recorded beside it.
-        device, dtype: where and in which precision everything is computed.
+    The defaults are the post's values. Network r of an ensemble uses seed `seed + r` for its
+    initialisation, its batch order and its activation noise; the samples and their split depend on
+    `data_seed` alone. An epoch's last batch may be smaller.
 
-    Raises:
-        ValueError: one line naming the parameter, its value and what is allowed.
-
-    Source: the toy post, chapter *Method and deviations*. Chapter: 11_toy_classification.
+    Raises ValueError, one line `name=value: allowed: …`. Source: `sources`, part 1; chapter
+    11_toy_classification.
     """
 
-    activation: str = "relu"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    schedule: Arm | None = None
-    inference: tuple[str, ...] = ()
-    n_samples: int = 5000
-    n_features: int = 30
-    n_classes: int = 2
-    widths: tuple[int, ...] = (4, 4, 4, 4)
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    gate_weight_decay: float | None = None
-    epochs: int = 100
-    runs: int = 10
-    seed: int = 0
-    data_seed: int = 0
-    batch_size: int = 128
-    threshold: float = 1e-3
-    more_thresholds: tuple[float, ...] = ()
-    device: str = "cpu"
-    dtype: str = "float32"
+    samples: int = parameter(5000, "generated, a fifth of them for validation", "[10, inf)")
+    features: int = parameter(30, "inputs, all informative", "[1, inf)")
+    classes: int = parameter(2, "classes", "[2, inf)")
+    lr: float = parameter(1e-3, "Adam's learning rate", "(0, inf)")
+    weight_decay: float = parameter(0.01, "Adam's L2 coefficient", "[0, inf)")
+    batch_size: int = parameter(128, "samples a step", "[1, inf)")
+    epochs: int = parameter(100, "passes over the training data", "[1, inf)", smoke=3, book=30)
+    runs: int = parameter(10, "independent networks of each ensemble", "[1, inf)", smoke=2, book=5)
+    seed: int = parameter(0, "first network's seed; the others follow", "[0, inf)")
+    data_seed: int = parameter(0, "seed of the samples and of their split", "[0, 4294967295]")
+    threshold: float = parameter(
+        1e-3, "an activation of smaller magnitude counts as zero", "(0, inf)"
+    )
+    device: str = parameter("cpu", "where to train, as torch names it")
 
     def __post_init__(self) -> None:
-        make(self.activation, runs=None, width=1, **self.options)  # refuses a bad name or option
-        for name in ("epochs", "runs", "batch_size", "n_features"):
-            _check_int(name, getattr(self, name), 1)
-        _check_int("n_samples", self.n_samples, 10)
-        _check_int("n_classes", self.n_classes, 2)
-        # scikit-learn seeds with 32 bits
-        _check_int("data_seed", self.data_seed, 0, 2**32 - 1)
-        _check_int("seed", self.seed, 0)
-        widths = self.widths
-        if not isinstance(widths, list | tuple) or not widths:
-            raise ValueError(
-                f"widths={widths!r}: allowed is one integer >= 1 for each hidden layer"
-            )
-        for width in widths:
-            _check_int("widths", width, 1)
-        object.__setattr__(self, "widths", tuple(widths))
-        _check_float("lr", self.lr, above=0.0)
-        _check_float("weight_decay", self.weight_decay)
-        if self.gate_weight_decay is not None:
-            _check_float("gate_weight_decay", self.gate_weight_decay)
-        _check_float("threshold", self.threshold, above=0.0)
-        for value in self.more_thresholds:
-            _check_float("more_thresholds", value, above=0.0)
-        object.__setattr__(self, "more_thresholds", tuple(self.more_thresholds))
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype={self.dtype!r}: allowed is one of {', '.join(DTYPES)}")
+        check(self)
         try:
             torch.device(self.device)
         except RuntimeError:
             raise ValueError(
-                f"device={self.device!r}: allowed is a torch device such as 'cpu' or 'cuda:0'"
+                f"device={self.device!r}: allowed: a torch device such as 'cpu' or 'cuda:0'"
             ) from None
-        for name in self.inference:
-            if list(make(name, width=1).parameters()):
-                raise ValueError(f"inference={name!r}: allowed are activations without a gate")
         # make_classification places each cluster on its own vertex of a hypercube
-        if self.n_features < 62 and self.n_classes * CLUSTERS_PER_CLASS > 2**self.n_features:
+        if self.features < 62 and self.classes * CLUSTERS_PER_CLASS > 2**self.features:
             raise ValueError(
-                f"n_classes={self.n_classes}: allowed is at most {2**self.n_features // 2} "
-                f"with n_features={self.n_features}"
+                f"classes={self.classes}: allowed: at most {2**self.features // 2} "
+                f"with features={self.features}"
             )
 
-    @property
-    def arm(self) -> Arm:
-        """What is in force at each step."""
-        reading = {"positive": "mixed"} if self.activation == "stocha" else {}
-        options = tuple((reading | dict(self.options)).items())
-        return self.schedule or Constant(Phase(self.activation, options))
-
-    @property
-    def n_layers(self) -> int:
-        """Hidden layers."""
-        return len(self.widths)
+    def ensemble(self, **own: Any) -> "ToyConfig":
+        """Return the ensemble with these settings, changed and completed by `own`."""
+        shared = {field.name: getattr(self, field.name) for field in fields(Training)}
+        return ToyConfig(**(shared | own))
 
     @property
     def run_seeds(self) -> tuple[int, ...]:
@@ -133,7 +70,7 @@ class ToyConfig:
     @property
     def train_samples(self) -> int:
         """Samples left for training by the split (scikit-learn rounds the validation share up)."""
-        return self.n_samples - math.ceil(self.n_samples * VALIDATION_FRACTION)
+        return self.samples - math.ceil(self.samples * VALIDATION_FRACTION)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -144,6 +81,48 @@ class ToyConfig:
     def total_steps(self) -> int:
         """Optimizer steps of the whole training."""
         return self.epochs * self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class ToyConfig(Training):
+    """One ensemble: `runs` networks of one shape, trained with one arm.
+
+    `inference` names activations without a gate that every validation is repeated with, in place of
+    the trained one; recorded in `History.swapped`. Validation uses what the epoch's last step used.
+    The post gives four hidden layers and a bottleneck of 4, not every width; the default reading is
+    that all four have the bottleneck's width.
+    """
+
+    arm: str = parameter("relu", "in force in every hidden layer (`stocha.arms`)")
+    widths: tuple[int, ...] = parameter((4, 4, 4, 4), "units of each hidden layer", "[1, inf)")
+    gate_weight_decay: float | None = parameter(
+        None, "of the gates' own parameters; as the others' if None", "[0, inf)"
+    )
+    inference: tuple[str, ...] = parameter((), "activations to repeat every validation with")
+    more_thresholds: tuple[float, ...] = parameter((), "recorded beside `threshold`", "(0, inf)")
+    dtype: str = parameter("float32", "precision", "{float32, float64}")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Arm.parse(self.arm)
+        for name in self.inference:
+            if Phase(name).gate:
+                raise ValueError(f"inference={name!r}: allowed: activations without a gate")
+
+    @cached_property
+    def plan(self) -> Arm:
+        """What is in force at each step."""
+        return Arm.parse(self.arm)
+
+    @property
+    def activation(self) -> str:
+        """The activation that training begins with."""
+        return self.plan.begins.activation
+
+    @property
+    def n_layers(self) -> int:
+        """Hidden layers."""
+        return len(self.widths)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -159,22 +138,3 @@ class ToyConfig:
     def gate_decay(self) -> float:
         """The weight decay in force on the gates' own parameters."""
         return self.weight_decay if self.gate_weight_decay is None else self.gate_weight_decay
-
-
-def _check_int(name: str, value: object, least: int, most: int | None = None) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or value < least
-        or (most is not None and value > most)
-    ):
-        upper = "" if most is None else f" and <= {most}"
-        raise ValueError(f"{name}={value!r}: allowed is an integer >= {least}{upper}")
-
-
-def _check_float(name: str, value: object, above: float | None = None) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    valid = number and math.isfinite(value) and (value > above if above is not None else value >= 0)  # type: ignore[arg-type, operator]
-    if not valid:
-        limit = f"> {above:g}" if above is not None else ">= 0"
-        raise ValueError(f"{name}={value!r}: allowed is a finite number {limit}")

@@ -26,16 +26,15 @@ def make_data(config: ToyConfig) -> ToyData:
 
     Every feature is informative, everything else is scikit-learn's default (two clusters a class
     on a hypercube's vertices, 1 % of labels flipped). The features are not standardised, because
-    the post does not say that they were. Source: the toy post, chapter
-    *Method and deviations*. Chapter: 11_toy_classification.
+    the post does not say that they were. Source: `sources`, part 1. Chapter: 11_toy_classification.
     """
     x, y = make_classification(
-        n_samples=config.n_samples,
-        n_features=config.n_features,
-        n_informative=config.n_features,
+        n_samples=config.samples,
+        n_features=config.features,
+        n_informative=config.features,
         n_redundant=0,
         n_repeated=0,
-        n_classes=config.n_classes,
+        n_classes=config.classes,
         random_state=config.data_seed,
     )
     x_train, x_val, y_train, y_val = train_test_split(

@@ -10,16 +10,16 @@ below is worth in time is measured in chapter 41_performance.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stocha.activations import make
 from stocha.arms import Phase
 from stocha.base.streams import generator, stream_seed
+from stocha.base.timing import one_thread
 from stocha.toy.activated import ActivatedLayers
 from stocha.toy.config import ToyConfig
 from stocha.toy.data import ToyData, make_data
@@ -42,7 +42,7 @@ class Ensemble(nn.Module):
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__()
-        sizes = (config.n_features, *config.widths, config.n_classes)
+        sizes = (config.features, *config.widths, config.classes)
         shapes = list(pairwise(sizes))
         self.weights = nn.ParameterList([torch.empty(config.runs, o, i) for i, o in shapes])
         self.biases = nn.ParameterList([torch.empty(config.runs, o, 1) for _, o in shapes])
@@ -261,17 +261,6 @@ def submit_all(configs: Sequence[ToyConfig], pool: Executor) -> list[Future[Hist
 
 def _relative_cost(config: ToyConfig) -> float:
     """A guess at what a training takes: a gate costs most, then the noise (41_performance)."""
-    activation = make(config.activation, width=1, **config.options)
-    per_unit = 1.0 + activation.stochastic + 2.0 * bool(list(activation.parameters()))
+    phase = config.plan.begins
+    per_unit = 1.0 + phase.make(width=1).stochastic + 2.0 * bool(phase.gate)
     return per_unit * (20 + sum(config.widths)) * config.total_steps * config.runs
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread inside: operations this small lose by being shared out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -28,7 +28,7 @@ class Network(nn.Module):
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__()
-        sizes = (config.n_features, *config.widths, config.n_classes)
+        sizes = (config.features, *config.widths, config.classes)
         self.linears = [nn.Linear(i, o) for i, o in pairwise(sizes)]
         self.linear_modules = nn.ModuleList(self.linears)  # what parameters() and to() see
         self.activations = ActivatedLayers(config)

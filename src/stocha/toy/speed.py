@@ -72,7 +72,7 @@ def _row(
 
 def record(path: Path, config: ToyConfig, workers: int, most: int = len(ACTIVATIONS)) -> None:
     """Measure at most `most` pieces that `path` does not have yet; append each when it is done."""
-    configs = [replace(config, activation=name) for name in ACTIVATIONS]
+    configs = [replace(config, arm=name) for name in ACTIVATIONS]
     done = set(pd.read_csv(path)["piece"]) if path.is_file() else set()
     missing = [each for each in configs if each.activation not in done]
     began = time.perf_counter()

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocha import activations
-from stocha.activations import make
-from stocha.arms import Arm, Phase
+from stocha.arms import Phase
 from stocha.base.streams import generator, uniform
 from stocha.toy import ensemble
 from stocha.toy.config import ToyConfig
@@ -19,21 +18,24 @@ from stocha.toy.fast.adam import FlatAdam
 from stocha.toy.fast.step import Layer, has_kernel
 
 CASES = {
-    "relu": ToyConfig("relu"),
-    "silu": ToyConfig("silu"),
-    "stocha": ToyConfig("stocha", {"p": 0.3}),
-    "stocha, expected": ToyConfig("stocha", {"p": 0.3, "train": "expectation"}),
-    "stocha, its SiLU": ToyConfig("stocha", {"train": "silu"}),
-    "stocha, always ReLU": ToyConfig("stocha", {"p": 0.0}),
-    "learnable": ToyConfig("learnable_stoch"),
-    "learnable, one unit": ToyConfig("learnable_stoch", {"hidden": 1}),
-    "gumbel": ToyConfig("gumbel_stoch"),
-    "gumbel, soft": ToyConfig("gumbel_stoch", {"train": "soft", "temperature": 0.5}),
-    "gumbel, expected": ToyConfig("gumbel_stoch", {"train": "expectation"}),
-    "anneal": ToyConfig("stocha", schedule=Arm.parse("anneal(positive=mixed)")),
+    arm: ToyConfig(arm=arm)
+    for arm in (
+        "relu",
+        "silu",
+        "stocha(0.3,positive=mixed)",
+        "stocha(0.3,positive=mixed,train=expectation)",
+        "stocha(0.3,positive=mixed,train=silu)",
+        "stocha(0,positive=mixed)",
+        "learnable_stoch",
+        "learnable_stoch(hidden=1)",
+        "gumbel_stoch",
+        "gumbel_stoch(temperature=0.5,train=soft)",
+        "gumbel_stoch(train=expectation)",
+        "anneal(positive=mixed)",
+    )
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-SMALL = {"n_samples": 80, "n_features": 5, "runs": 3, "epochs": 1, "batch_size": 16}
+SMALL = {"samples": 80, "features": 5, "runs": 3, "epochs": 1, "batch_size": 16}
 
 
 def prepared(config: ToyConfig, scale: float):
@@ -58,7 +60,7 @@ def prepared(config: ToyConfig, scale: float):
 )
 @settings(max_examples=25)
 def test_losses_and_gradients_are_autograds(case, widths, classes, batch, scale, seed):
-    config = replace(case, **SMALL, widths=widths, n_classes=classes, seed=seed)
+    config = replace(case, **SMALL, widths=widths, classes=classes, seed=seed)
     data = make_data(config)
     order = torch.randint(config.train_samples, (3, batch), generator=generator(seed, "order"))
     network, parameters = prepared(config, scale)
@@ -102,28 +104,28 @@ def test_limits_are_the_modules(case):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    "arm",
     [
-        ("gelu", {}),
-        ("rrelu", {}),
-        ("bernoulli_silu", {}),
-        ("stocha", {"positive": "silu"}),
-        ("stocha", {"granularity": "token"}),
-        ("learnable_stoch", {"input": "layer", "width": 3}),
+        "gelu",
+        "rrelu",
+        "bernoulli_silu",
+        "stocha(0.5,positive=silu)",
+        "stocha(0.5,granularity=token,positive=mixed)",
+        "learnable_stoch(input=layer)",
+        "relu+gelu(0.5)",
     ],
 )
-def test_what_has_no_kernel_is_left_to_autograd(name, options):
-    activation = make(name, **options)
+def test_what_has_no_kernel_is_left_to_autograd(arm):
+    config = replace(ToyConfig(arm=arm), **SMALL)
+    activation = config.plan.phase_at(1, 2).make(width=3)
     assert not has_kernel(activation)
     with pytest.raises(TypeError, match="no kernel"):
         Layer(2, 3, 4).forward(activation, list)
-    options.pop("width", None)
-    config = replace(ToyConfig(name, options), **SMALL)
     assert ensemble.by_kernels(ensemble.Ensemble(config), make_data(config)) is None
 
 
 def test_a_swap_between_batches_of_two_sizes_keeps_its_own_memory():
-    config = replace(ToyConfig("relu", inference=("silu",)), **SMALL)
+    config = replace(ToyConfig(arm="relu", inference=("silu",)), **SMALL)
     network, parameters = prepared(config, 1.0)
     step = ensemble.by_kernels(network, make_data(config))
     noise = ensemble.RunNoise(config).at(0)
