@@ -65,7 +65,7 @@ from stocha.toy.fast.adam import FlatAdam
 from stocha.toy.fast.step import Step
 from stocha.toy.pool import training_pool
 from stocha.toy.records import History, gate_statistics
-from stocha.toy.speed import ACTIVATIONS, time_ensemble, time_reference
+from stocha.toy.speed import ACTIVATIONS, ARMS, time_ensemble, time_reference
 
 run = open_run("41_performance", globals())
 figures.style()
@@ -81,7 +81,7 @@ run.badge()
 
 # %%
 config = ToyConfig(epochs=epochs, runs=runs)
-configs = [replace(config, activation=name) for name in ACTIVATIONS]
+configs = [replace(config, arm=arm) for arm in ARMS]
 with training_pool(workers) as pool:
     list(pool.map(train, [replace(each, epochs=1) for each in configs] * workers))
     live = [time_ensemble(configs, pool)]
@@ -177,7 +177,7 @@ data = make_data(FULL)
 
 def prepared(activation):
     """Networks, their noise, and the two ways to differentiate them."""
-    config = replace(FULL, activation=activation)
+    config = replace(FULL, arm=ARMS[ACTIVATIONS.index(activation)])
     network = Ensemble(config)
     gates = list(network.activations.parameters())
     adam = FlatAdam([*network.weights, *network.biases, *gates], 1e-3, 0.01)

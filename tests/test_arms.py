@@ -201,6 +201,8 @@ def test_a_reading_says_what_a_tables_names_are_silent_about() -> None:
     mixed = Arm.parse("stocha(0.5)+ft(0.1)", positive="mixed")
     assert mixed.name == "stocha(0.5,positive=mixed)+ft(0.1)"
     assert mixed.named(positive="mixed") == "stocha(0.5)+ft(0.1)"
+    assert mixed.labelled(positive="mixed") == "StochA(0.5) + Swi+FT(0.1)"
+    assert mixed.label == "StochA(0.5, positive mixed) + Swi+FT(0.1)"
     assert Arm.parse("silu", positive="mixed").name == "silu"
 
 

@@ -115,10 +115,9 @@ class Arm(ABC):
         it in every name.
         """
 
-    @property
     @abstractmethod
-    def label(self) -> str:
-        """The name in words: `StochA(0.5) + Swi+FT(0.1)`."""
+    def labelled(self, **reading: Value) -> str:
+        """Return the label, silent about options that have `reading`'s values, as `named`."""
 
     @property
     @abstractmethod
@@ -129,6 +128,11 @@ class Arm(ABC):
     def name(self) -> str:
         """The name that `parse` reads back."""
         return self.named()
+
+    @property
+    def label(self) -> str:
+        """The name in words: `StochA(0.5) + Swi+FT(0.1)`."""
+        return self.labelled()
 
     @property
     def begins(self) -> Phase:
@@ -194,9 +198,8 @@ class Constant(Arm):
     def named(self, **reading: Value) -> str:
         return _call(self.phase, reading)
 
-    @property
-    def label(self) -> str:
-        return _label(self.phase)
+    def labelled(self, **reading: Value) -> str:
+        return _label(self.phase, reading)
 
     @property
     def _written(self) -> tuple[Any, ...]:
@@ -233,12 +236,12 @@ class SwiFT(Arm):
             return f"{begins}+ft({alpha})"
         return f"{begins}+{_call(self.after, reading, alpha)}"
 
-    @property
-    def label(self) -> str:
+    def labelled(self, **reading: Value) -> str:
+        begins = _label(self.before, reading)
         if self.after != RELU:
-            return f"{_label(self.before)} → {_label(self.after)}({_text(self.alpha)})"
+            return f"{begins} → {_label(self.after, reading)}({_text(self.alpha)})"
         ending = f"Swi+FT({_text(self.alpha)})"
-        return ending if self.before == SILU else f"{_label(self.before)} + {ending}"
+        return ending if self.before == SILU else f"{begins} + {ending}"
 
     @property
     def _written(self) -> tuple[Any, ...]:
@@ -296,13 +299,12 @@ class Anneal(Arm):
         stated |= {o: v for o, v in self.phase.options if o != "p" and v != bare[o]}
         return _joined("anneal", [f"{option}={_text(value)}" for option, value in stated.items()])
 
-    @property
-    def label(self) -> str:
+    def labelled(self, **reading: Value) -> str:
         ends = (self.start, self.end)
         known = {1.0: "SiLU", 0.0: "ReLU"}
         first, last = (known.get(p, f"StochA({_text(p)})") for p in ends)
         more = ["cosine"] if self.shape == "cosine" else []
-        bare = defaults("stocha")
+        bare = defaults("stocha") | reading
         more += [f"{o} {v}" for o, v in self.phase.options if o != "p" and v != bare[o]]
         return f"anneal {first} → {last}" + (f" ({', '.join(more)})" if more else "")
 
@@ -335,10 +337,9 @@ class Alternate(Arm):
     def named(self, **reading: Value) -> str:
         return _joined("alternate", [str(self.every), *(_call(p, reading) for p in self.turn)])
 
-    @property
-    def label(self) -> str:
+    def labelled(self, **reading: Value) -> str:
         steps = "step" if self.every == 1 else f"{self.every} steps"
-        return f"{' ↔ '.join(map(_label, self.turn))}, every {steps}"
+        return f"{' ↔ '.join(_label(phase, reading) for phase in self.turn)}, every {steps}"
 
     @property
     def _written(self) -> tuple[Any, ...]:
@@ -404,14 +405,13 @@ def _joined(word: str, arguments: Sequence[str]) -> str:
 
 def _call(phase: Phase, reading: dict[str, Value], *first: str) -> str:
     """A phase's name, with `first` before its own arguments."""
-    known = {o: v for o, v in reading.items() if o in dict(phase.options)}
-    stated = phase.arguments(known)
+    stated = phase.arguments(reading)
     words = [_text(v) if o == "p" else f"{o}={_text(v)}" for o, v in stated.items()]
     return _joined("expected" if phase.expected else phase.activation, [*first, *words])
 
 
-def _label(phase: Phase) -> str:
-    stated = phase.arguments({})
+def _label(phase: Phase, reading: dict[str, Value]) -> str:
+    stated = phase.arguments(reading)
     words = [_text(v) if o == "p" else f"{o} {_text(v)}" for o, v in stated.items()]
     name = ("expected " if phase.expected else "") + LABELS[phase.activation]
     return f"{name}({', '.join(words)})" if words else name

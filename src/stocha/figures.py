@@ -7,7 +7,8 @@ dark on white; the book's stylesheet inverts them in dark mode.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from stocha.activations import LABELS
 from stocha.arms import Arm
@@ -340,6 +342,53 @@ def speedups(df: pd.DataFrame, ways: Iterable[str], *, ax: Axes | None = None) -
     ax.set_xlabel("sparsity")
     ax.set_ylabel("speed-up")
     return ax
+
+
+def facets(
+    df: pd.DataFrame,
+    column: str,
+    draw: Callable[[pd.DataFrame, Axes], object],
+    *,
+    row: str | None = None,
+    names: Mapping[Any, str] | None = None,
+    **subplots: Any,
+) -> Figure:
+    """Draw a panel for every level of `column` (and of `row`), its title in words.
+
+    Parameters: `draw(rows, ax)`, called with a panel's rows; `names`, labels of levels where
+    `LABELS` does not serve; `subplots`, as of `plt.subplots`, whose axes are shared by default.
+
+    Returns the figure: labels at its edge, one legend below for what the panels label.
+    """
+    across = list(dict.fromkeys(df[column]))
+    down = list(dict.fromkeys(df[row])) if row else [None]
+    shared = {"sharex": True, "sharey": True, "squeeze": False} | subplots
+    figure, panels = plt.subplots(len(down), len(across), **shared)
+    words = LABELS | dict(names or {})
+    for (i, low), (j, high) in product(enumerate(down), enumerate(across)):
+        rows = df[(df[column] == high) & (df[row] == low if row else True)]
+        draw(rows, panels[i, j])
+        title = [str(words.get(level, level)) for level in ((low, high) if row else (high,))]
+        panels[i, j].set_title(", ".join(title))
+        if shared["sharex"] and shared["sharey"]:
+            panels[i, j].label_outer()
+    legend_below(figure)
+    return figure
+
+
+def legend_below(figure: Figure) -> None:
+    """Draw one legend below the panels, for every label that one of them has."""
+    known: dict[str, Any] = {}
+    for ax in figure.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            known.setdefault(label, handle)
+        if legend := ax.get_legend():
+            legend.remove()
+    if known:
+        columns = min(len(known), 5 if max(map(len, known)) < 18 else 3)
+        figure.legend(
+            known.values(), known, loc="outside lower center", ncols=columns, handlelength=2.4
+        )
 
 
 def _levels(df: pd.DataFrame, column: str) -> Iterator[tuple[Any, pd.DataFrame]]:

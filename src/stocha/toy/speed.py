@@ -26,6 +26,7 @@ from stocha.toy.records import History
 
 ACTIVATIONS = ("relu", "silu", "stocha", "learnable_stoch", "gumbel_stoch")
 """The post's five, in its order."""
+ARMS = [name if name != "stocha" else "stocha(0.5,positive=mixed)" for name in ACTIVATIONS]
 
 
 def time_reference(config: ToyConfig, pool: Executor) -> pd.DataFrame:
@@ -72,7 +73,7 @@ def _row(
 
 def record(path: Path, config: ToyConfig, workers: int, most: int = len(ACTIVATIONS)) -> None:
     """Measure at most `most` pieces that `path` does not have yet; append each when it is done."""
-    configs = [replace(config, arm=name) for name in ACTIVATIONS]
+    configs = [replace(config, arm=arm) for arm in ARMS]
     done = set(pd.read_csv(path)["piece"]) if path.is_file() else set()
     missing = [each for each in configs if each.activation not in done]
     began = time.perf_counter()
