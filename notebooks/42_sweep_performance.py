@@ -10,22 +10,22 @@
 #     name: python3
 #   stocha:
 #     alone: true
+#     inputs: ["results/42_sweep_performance/*.csv"]
 # ---
 
 # %% [markdown]
 # # What a sweep costs
 #
-# Two questions decide whether a thousand points are practical: how long planning, status and
-# collection keep one waiting, and what the runner adds to the time papermill needs for a point
-# anyway.
+# Are a thousand points practical? Two things decide: how long planning, status and collection keep one
+# waiting, and what the runner adds to the time papermill needs for a point anyway.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
-points: int = None  # points to plan, show and collect [1, inf)
-executed: int = None  # points executed in a block, by either program [1, inf)
-blocks: int = None  # blocks, each with both programs [1, inf)
+points: "Optional[int]" = None  # points to plan, show and collect [1, inf)
+executed: "Optional[int]" = None  # points executed in a block, by either program [1, inf)
+blocks: "Optional[int]" = None  # blocks, each with both programs [1, inf)
 
-# %% tags=["scales"]
+# %% tags=["scales", "hide-input"]
 scales = {
     "smoke": {"points": 20, "executed": 1, "blocks": 1},
     "book": {"points": 1000, "executed": 3, "blocks": 1},
@@ -33,127 +33,66 @@ scales = {
 }
 
 # %% tags=["hide-input"]
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
+import matplotlib.pyplot as plt
 
-import jupytext
-import pandas as pd
-
+from stocha import figures
+from stocha.claims.ledger import Tables
 from stocha.study.session import open_run
-from stocha.study.sweeps.specification import read_sweep
+from stocha.study.sweeps import cost
 
 run = open_run("42_sweep_performance", globals())
-place = Path(tempfile.mkdtemp(prefix="stocha-sweep-"))
-program = Path(sys.executable).with_name("stocha")
-environment = {**os.environ, "STOCHA_RUNS": str(place / "runs")}
-environment.pop("STOCHA_RUN_FOLDER", None)
-os.environ["STOCHA_RUNS"] = environment["STOCHA_RUNS"]
+figures.style()
+commands = run.table("recorded_commands", Tables()("42_sweep_performance", "commands"))
+overhead = run.table("recorded_overhead", Tables()("42_sweep_performance", "overhead"))
+each = overhead.pivot(index="block", columns="program", values="seconds")
+added = 100 * (each["stocha"] / each["papermill"] - 1)
 
-
-def seconds(*command: object) -> float:
-    started = time.perf_counter()
-    subprocess.run([*map(str, command)], check=True, capture_output=True, env=environment)
-    return time.perf_counter() - started
-
-
-# %% [markdown]
-# ## The commands
-#
-# A sweep over the learning rate of [one configuration](14_toy_run.ipynb). One point is executed;
-# its run folder is then copied for every other point, so that there are as many finished runs to
-# look through and collect as the sweep has points. Each command is a fresh process, its start
-# included.
-
-# %%
-sweep = place / "thousand.yml"
-rates = [round(1e-4 * (1 + step), 6) for step in range(points)]
-sweep.write_text(
-    "notebook: notebooks/14_toy_run.py\n"
-    f"fixed: {{scale: smoke}}\ngrid: {{lr: {rates}}}\ncollect: {{table: final}}\n"
-)
-first, *others = read_sweep(sweep).runs
-seconds(program, "run", "notebooks/14_toy_run.py", "-p", "scale=smoke", "-p", f"lr={rates[0]}")
-for other in others:
-    shutil.copytree(first.folder, other.folder)
-
-table = place / "collected.csv"
-commands = {"plan": [], "status": [], "collect": ["--output", table]}
-rows = [
-    {
-        "command": command,
-        "points": points,
-        "seconds": seconds(program, "sweep", command, sweep, *more),
-    }
-    for _ in range(5)
-    for command, more in commands.items()
-]
-assert pd.read_csv(table)["run_id"].nunique() == points
-timed = run.table("commands", pd.DataFrame(rows))
-timed.groupby("command", sort=False)["seconds"].agg(["median", "min", "max"])
+# %% mystnb={"figure": {"name": "fig-sweep-cost", "caption": "Recorded: seconds of each command for a thousand points, its start included, and seconds a point by papermill alone and by the runner, one line a block of points that both executed in turn."}, "image": {"alt": "Two panels. Left, the repetitions of the commands plan, status and collect as dots over their seconds. Right, for each block a line from the seconds a point of bare papermill to those of the runner."}} tags=["hide-input"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(figures.WIDTH, 2.6))
+left.plot(commands["seconds"], commands["command"], "o", alpha=0.5)
+left.set(xlabel="seconds", xlim=(0, None), title=f"{commands['points'].max():,} points")
+right.plot(each.columns, each.to_numpy().T, "o-", color="#0072b2", linewidth=1)
+_ = right.set(ylabel="seconds a point", ylim=(0, None), title="One point after another")
+# %% tags=["remove-input"]
+run.figure_data("recorded_commands", "recorded_overhead")
 
 # %% tags=["remove-cell"]
-for command, group in timed.groupby("command"):
-    run.glue(f"sweep-{command}-seconds", group["seconds"].median(), "{:.2f}")
-run.glue("sweep-points", points, "{:,}")
+for command, seconds in commands.groupby("command")["seconds"].median().items():
+    run.glue(f"sweep-{command}-seconds", seconds, "{:.2f}")
+run.glue("sweep-points", commands["points"].max(), "{:,}")
+run.glue("sweep-overhead", added.median(), "{:+.1f} %")
+run.glue("sweep-overhead-least", added.min(), "{:+.1f} %")
+run.glue("sweep-overhead-most", added.max(), "{:+.1f} %")
+run.glue("sweep-blocks", len(each))
 
 # %% [markdown]
-# Medians for {glue:text}`sweep-points` points: plan {glue:text}`sweep-plan-seconds` s, status
-# {glue:text}`sweep-status-seconds` s, collect {glue:text}`sweep-collect-seconds` s.
+# **They are: for {glue:text}`sweep-points` points, plan takes {glue:text}`sweep-plan-seconds` s, status
+# {glue:text}`sweep-status-seconds` s and collect {glue:text}`sweep-collect-seconds` s, and a point costs
+# {glue:text}`sweep-overhead` over bare papermill**, in {glue:text}`sweep-blocks` blocks between
+# {glue:text}`sweep-overhead-least` and {glue:text}`sweep-overhead-most`.
 #
-# ## The overhead of a point
+# The overhead holds what papermill does not do: a lock, checked parameters, provenance, hashes of every
+# file and a write that a power cut cannot halve. What remains is the kernel's start and the notebook's
+# own imports, which is why seeds that can share a kernel should.
 #
+# ## Measured here
+#
+# A check of the record, on the machine that made this page. The sweep is over the learning rate of
+# [one configuration](14_toy_run.ipynb). One point is executed; its run folder is then copied for every
+# other point, so that there are as many finished runs to look through and collect as the sweep has
+# points. Each command is a fresh process, its start included.
+
+# %% tags=["hide-input"]
+run.badge()
+live = run.table("commands", cost.commands(points))
+live.groupby("command", sort=False)["seconds"].agg(["median", "min", "max"]).round(2)
+
+# %% [markdown]
 # The same points, executed in turn by `stocha sweep run` and by a loop that calls papermill's own
-# function from one process: the leanest bare papermill there is, since its command line would
-# load papermill anew for every point. Both programs execute one point after another; a block is
-# one turn of each.
+# function from one process: the leanest bare papermill there is, since its command line would load
+# papermill anew for every point. Both programs execute one point after another; a block is one turn of
+# each. Seconds a point, process start included and spread over a block's points:
 
-# %%
-BARE = """
-import sys, papermill
-for number, rate in enumerate(sys.argv[2:]):
-    papermill.execute_notebook(
-        sys.argv[1], f"{sys.argv[1]}.{number}.ipynb", kernel_name="python3", progress_bar=False,
-        parameters={"scale": "smoke", "epochs": 2, "lr": float(rate)}, cwd=".",
-    )
-"""
-source = place / "point.ipynb"
-jupytext.write(jupytext.read("notebooks/14_toy_run.py"), source)
-rows = []
-for block in range(blocks):
-    chosen = [f"{0.5 + 0.001 * (block * executed + number):.4f}" for number in range(executed)]
-    own = place / f"block{block}.yml"
-    own.write_text(
-        "notebook: notebooks/14_toy_run.py\n"
-        f"fixed: {{scale: smoke}}\ngrid: {{lr: [{', '.join(chosen)}]}}\ncollect: {{table: final}}\n"
-    )
-    calls = {
-        "papermill": lambda: seconds(sys.executable, "-c", BARE, source, *chosen),
-        "stocha": lambda: seconds(program, "sweep", "run", own, "--jobs", 1),
-    }
-    # Whoever goes first in a block goes second in the next.
-    for name in sorted(calls, reverse=bool(block % 2)):
-        rows.append({"block": block, "program": name, "seconds": calls[name]() / executed})
-    run.progress(block + 1, blocks, "blocks")
-overhead = run.table("overhead", pd.DataFrame(rows))
-wide = overhead.pivot(index="block", columns="program", values="seconds")
-wide["ratio"] = wide["stocha"] / wide["papermill"]
-wide
-
-# %% tags=["remove-cell"]
-run.glue("sweep-overhead", 100 * (wide["ratio"].median() - 1), "{:+.1f} %")
-run.glue("sweep-overhead-least", 100 * (wide["ratio"].min() - 1), "{:+.1f} %")
-run.glue("sweep-overhead-most", 100 * (wide["ratio"].max() - 1), "{:+.1f} %")
-shutil.rmtree(place)
-
-# %% [markdown]
-# Seconds a point, process start included and spread over a block's points. The median overhead is
-# {glue:text}`sweep-overhead`, from {glue:text}`sweep-overhead-least` to
-# {glue:text}`sweep-overhead-most`. It holds what papermill does not do: a lock, checked
-# parameters, provenance, hashes of every file and a write that a power cut cannot halve. What
-# remains is the kernel's start and the notebook's own imports, which is why seeds that can share
-# a kernel should.
+# %% tags=["hide-input"]
+live = run.table("overhead", cost.overhead(executed, blocks, run.progress))
+live.pivot(index="block", columns="program", values="seconds").round(2)
