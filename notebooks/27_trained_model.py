@@ -100,7 +100,7 @@ class Skipping(nn.Module):
         self.sparse = SparseFFN.from_linear(gate, up, down, method=method, threads=1)
         self.inputs, self.skipped = [], []
 
-    def forward(self, x, noise, fast):
+    def forward(self, x, noise=None):
         y = self.sparse(x.detach())
         if x.shape[1] == 1:  # the prompt is read at once, the rest token by token
             self.inputs.append(x.detach().reshape(-1).clone())

@@ -127,8 +127,8 @@ def test_zeros_are_where_the_gate_is_not_positive(model, ids) -> None:
     with torch.no_grad():
         block = model.layers[0]
         x = model.embedding(ids[:, :-1])
-        x = x + block.attention(block.attention_norm(x, False), model.turn, None, 0, False)
-        gate = block.ffn.gate_up(block.ffn_norm(x, False)).chunk(2, -1)[0].flatten(0, 1)
+        x = x + block.attention(block.attention_norm(x), model.turn)
+        gate = block.ffn.gate_up(block.ffn_norm(x)).chunk(2, -1)[0].flatten(0, 1)
     assert (masks[0] == (gate <= 0)).float().mean() > 0.999
     assert not any(mask.any() for mask in evaluation.zeros(model, ids, make("silu")))
     drawn = torch.cat(evaluation.zeros(model, ids, StochA(0.3))).float().mean()

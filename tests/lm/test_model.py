@@ -16,7 +16,9 @@ from stocha.lm.convert import (
     save_half,
     to_llama,
 )
-from stocha.lm.model import Decoder, KVCache, shift
+from stocha.lm.fast.operations import Fused
+from stocha.lm.model import Decoder
+from stocha.lm.operations import Plain, shift
 
 HEADS = [(4, 4), (4, 2), (4, 1), (2, 1), (6, 3)]
 
@@ -65,11 +67,14 @@ def drawn(layer: int) -> list[torch.Generator]:
 
 @pytest.mark.parametrize("activation", ["silu", "relu"])
 @pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
-@pytest.mark.parametrize("fast", [True, False])
-def test_logits_are_those_of_llama(activation: str, heads: int, kv_heads: int, fast: bool) -> None:
+@pytest.mark.parametrize("operations", [Plain(), Fused()], ids=type)
+def test_logits_are_those_of_llama(
+    activation: str, heads: int, kv_heads: int, operations: Plain
+) -> None:
     peer = llama(config(heads, kv_heads), activation)
-    model = from_llama(peer.state_dict(), config(heads, kv_heads), activation)
-    model.fast = fast
+    weights = from_llama(peer.state_dict(), config(heads, kv_heads), activation).state_dict()
+    model = Decoder(config(heads, kv_heads), activation, operations=operations)
+    model.load_state_dict(weights)
     with torch.no_grad():
         torch.testing.assert_close(model(ids()), peer(ids()).logits, atol=2e-4, rtol=1e-4)
 
@@ -161,12 +166,13 @@ def test_unsupported_llamas_are_refused() -> None:
 )
 @pytest.mark.parametrize("shifted", [False, True])
 def test_fused_and_plain_agree_in_loss_and_every_gradient(activation, shifted) -> None:
-    model = Decoder(config(4, 2, shifted_keys=shifted), activation, seed=1).train()
-    for parameter in model.parameters():  # away from the initialisation's tiny activations
-        parameter.data.mul_(5 if parameter.ndim == 2 else 0.7)
     results = []
-    for model.fast in (True, False):
-        model.zero_grad()
+    for operations in (Fused(), Plain()):
+        shape = config(4, 2, shifted_keys=shifted)
+        act = make(activation) if isinstance(activation, str) else activation
+        model = Decoder(shape, act, seed=1, operations=operations).train()
+        for parameter in model.parameters():  # away from the initialisation's tiny activations
+            parameter.data.mul_(5 if parameter.ndim == 2 else 0.7)
         loss = model.loss(ids()[:, :-1], ids()[:, 1:], drawn)
         loss.backward()
         results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
@@ -175,10 +181,9 @@ def test_fused_and_plain_agree_in_loss_and_every_gradient(activation, shifted) -
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize("fast", [True, False])
-def test_no_position_sees_the_future(fast: bool, shifted: bool) -> None:
-    model = Decoder(config(shifted_keys=shifted), "silu")
-    model.fast = fast
+@pytest.mark.parametrize("operations", [Plain(), Fused()], ids=type)
+def test_no_position_sees_the_future(operations: Plain, shifted: bool) -> None:
+    model = Decoder(config(shifted_keys=shifted), "silu", operations=operations)
     changed = ids()
     changed[:, 130:] = (changed[:, 130:] + 1) % 61
     with torch.no_grad():
@@ -192,9 +197,9 @@ def test_rope_depends_on_relative_positions_only() -> None:
     block = model.layers[0].attention
     x = torch.randn(1, 20, 48, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        here = block(x, model.turn[:20], None, 0, True)
-        there = block(x, model.turn[90:110], None, 0, True)
-        stretched = block(x, model.turn[:40:2], None, 0, True)
+        here = block(x, model.turn[:20])
+        there = block(x, model.turn[90:110])
+        stretched = block(x, model.turn[:40:2])
     torch.testing.assert_close(here, there, atol=1e-6, rtol=1e-4)
     assert not torch.allclose(here, stretched, atol=1e-6, rtol=1e-4)
 
@@ -203,13 +208,21 @@ def test_rope_depends_on_relative_positions_only() -> None:
 @pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
 def test_the_cache_gives_the_logits_of_one_pass(heads: int, kv_heads: int, shifted: bool) -> None:
     model = Decoder(config(heads, kv_heads, shifted_keys=shifted), "relu")
-    cache = KVCache(model.config, 2)
+    cache = model.cache(2)
     with torch.no_grad():
         whole = model(ids(length=40))
         parts = [
             model(ids(length=40)[:, a:b], None, cache) for a, b in ((0, 17), (17, 18), (18, 40))
         ]
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_than_the_kernels_are_plain(dtype: torch.dtype) -> None:
+    fused, plain = (Decoder(config(), StochA(0.5), operations=o()) for o in (Fused, Plain))
+    losses = [m.to(dtype).loss(ids()[:, :-1], ids()[:, 1:], drawn) for m in (fused, plain)]
+    assert losses[0].dtype == dtype
+    assert torch.equal(*losses)
 
 
 def test_initialisation_is_the_seeds_alone_and_as_documented() -> None:

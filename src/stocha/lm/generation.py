@@ -6,7 +6,7 @@ from torch import Tensor
 from stocha.activations import Activation
 from stocha.base.streams import generator
 from stocha.lm.evaluation import using
-from stocha.lm.model import Decoder, KVCache, LayerNoise
+from stocha.lm.model import Decoder, LayerNoise
 
 
 def generate(
@@ -40,7 +40,7 @@ def generate(
             f"new_tokens={new_tokens}: with a prompt of {len(prompt)} tokens at most "
             f"{model.config.context - len(prompt)} fit the context"
         )
-    cache = KVCache(model.config, samples)
+    cache = model.cache(samples)
     pickers = [generator(seed, "sampling", sample) for sample in range(samples)]
     ids = prompt.expand(samples, -1)
     out = torch.empty(samples, new_tokens, dtype=torch.int64)

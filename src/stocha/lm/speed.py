@@ -24,7 +24,9 @@ from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.convert import to_llama
 from stocha.lm.fast import kernels
 from stocha.lm.fast import operations as fused
-from stocha.lm.model import Decoder, rotate
+from stocha.lm.fast.operations import Fused
+from stocha.lm.model import Decoder
+from stocha.lm.operations import Plain
 from stocha.lm.training import noise
 
 Call = Callable[[], Any]
@@ -112,10 +114,12 @@ def agreement(config: ModelConfig, rows: int = 2) -> pd.DataFrame:
         with torch.no_grad():  # away from the initialisation, where every activation is nearly 0
             for parameter in model.parameters():
                 parameter.mul_(3 if parameter.ndim == 2 else 1)
+        definition = Decoder(config, activation, operations=Plain()).train()
+        definition.load_state_dict(model.state_dict())
         results = []
-        for model.fast in (True, False):
-            loss = model.loss(ids, targets, drawn)
-            slopes = torch.autograd.grad(loss, list(model.parameters()))
+        for way in (model, definition):
+            loss = way.loss(ids, targets, drawn)
+            slopes = torch.autograd.grad(loss, list(way.parameters()))
             results.append((loss.item(), slopes))
         (ours, slopes), (plain, exact) = results
         worst = max(float((a - b).norm() / b.norm()) for a, b in zip(slopes, exact, strict=True))
@@ -136,9 +140,10 @@ def _optimizer(model: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), TrainConfig.lr, fused=True)
 
 
-def _step(config: ModelConfig, activation: Any, fast: bool, batch: int, micro_batch: int) -> Call:
-    model = Decoder(config, activation).train()
-    model.fast = fast
+def _step(
+    config: ModelConfig, activation: Any, operations: Plain, batch: int, micro_batch: int
+) -> Call:
+    model = Decoder(config, activation, operations=operations).train()
     optimizer = _optimizer(model)
     ids, targets = batch_of(config, batch)
     done = 0
@@ -182,15 +187,15 @@ def whole_steps(config: ModelConfig, batch: int, micro_batches: list[int]) -> di
     """
     usual, *others = micro_batches
     calls = {
-        SILU: _step(config, "silu", True, batch, usual),
-        RELU: _step(config, "relu", True, batch, usual),
-        STOCHA: _step(config, StochA(0.5, "mixed"), True, batch, usual),
-        PLAIN: _step(config, "silu", False, batch, usual),
+        SILU: _step(config, "silu", Fused(), batch, usual),
+        RELU: _step(config, "relu", Fused(), batch, usual),
+        STOCHA: _step(config, StochA(0.5, "mixed"), Fused(), batch, usual),
+        PLAIN: _step(config, "silu", Plain(), batch, usual),
     }
     if has_peer():
         calls[PEER] = _peer_step(config, batch, usual)
     for other in others:
-        calls[f"{SILU}, micro-batch {other}"] = _step(config, "silu", True, batch, other)
+        calls[f"{SILU}, micro-batch {other}"] = _step(config, "silu", Fused(), batch, other)
         if has_peer():
             calls[f"{PEER}, micro-batch {other}"] = _peer_step(config, batch, other)
     return calls | {ROOF: roof}
@@ -309,19 +314,14 @@ class Shapes:
         return ffn.gate_up.weight.detach().clone(), ffn.down.weight.detach().clone()
 
 
-def _gate(name: str, shape: tuple[int, ...], sources: list[torch.Generator]) -> fused.Gate:
-    found = fused.gate(make(name), shape, sources)
-    assert found is not None
-    return found
-
-
 def parts(config: ModelConfig, batch: int, micro_batch: int) -> dict[str, Part]:
     """Return the parts of a SiLU step, each to be timed by itself at its true shapes."""
     at, turn = Shapes(config, micro_batch), Decoder(config).turn
     attention, pieces = at.layer.attention, batch // micro_batch
     gate_up, down = at.matrices()
     head, embedding = at.model.head.weight, at.model.embedding
-    loss = fused.head_loss(at.flat().requires_grad_(), head, at.targets)
+    ours, silu = Fused(), make("silu")
+    loss = ours.head_loss(at.flat().requires_grad_(), head, at.targets)
     optimizer = _optimizer(at.model)
     for parameter in at.model.parameters():
         parameter.grad = torch.randn_like(parameter)
@@ -331,19 +331,18 @@ def parts(config: ModelConfig, batch: int, micro_batch: int) -> dict[str, Part]:
         optimizer.step()
 
     products = 2 * at.rows * config.width
-    silu = _gate("silu", (config.ffn,), [])
     found = {
         "attention": Part(
-            *_both_ways(lambda x, *_: attention(x, turn, None, 0, True), at.x(),
+            *_both_ways(lambda x, *_: attention(x, turn), at.x(),
                         attention.qkv.weight, attention.out.weight),
             config.layers * pieces, products * (config.qkv + config.width),
         ),
         "feed-forward": Part(
-            *_both_ways(lambda x, g, d: fused.gated_ffn(x, g, d, silu), at.flat(), gate_up, down),
+            *_both_ways(lambda x, g, d: ours.gated_ffn(x, g, d, silu), at.flat(), gate_up, down),
             config.layers * pieces, products * 3 * config.ffn,
         ),
         "norms and residual sums": Part(
-            *_both_ways(lambda x, y, w: fused.add_rms_norm(x, y, w, config.eps),
+            *_both_ways(lambda x, y, w: y + ours.rms_norm(x, w, config.eps),
                         at.x(), at.x(), at.weight),
             2 * config.layers * pieces, 0,
         ),
@@ -354,7 +353,7 @@ def parts(config: ModelConfig, batch: int, micro_batch: int) -> dict[str, Part]:
     }  # fmt: skip
     x = at.flat().requires_grad_()
     found["head and loss"] = Part(
-        lambda: fused.head_loss(x, head, at.targets),
+        lambda: ours.head_loss(x, head, at.targets),
         lambda: torch.autograd.grad(loss, [head], retain_graph=True),
         pieces,
         products * config.vocabulary,
@@ -409,22 +408,6 @@ def _with(name: str, value: int, call: Call) -> Call:
     return changed
 
 
-def _plain_attention(at: Shapes, turn: Tensor) -> Callable[[Tensor], Tensor]:
-    config = at.config
-    heads = [config.heads, config.kv_heads, config.kv_heads]
-
-    def attend(qkv: Tensor) -> Tensor:
-        parts = qkv.view(*qkv.shape[:2], -1, config.head_width).transpose(1, 2)
-        q, k, v = torch.split(parts, heads, dim=1)
-        y = F.scaled_dot_product_attention(
-            rotate(q, turn), rotate(k, turn), v, is_causal=True,
-            enable_gqa=config.heads != config.kv_heads,
-        )  # fmt: skip
-        return y.transpose(1, 2).reshape(*qkv.shape[:2], -1)
-
-    return attend
-
-
 def _masked_softmax(scores: Tensor) -> Tensor:
     future = torch.full(scores.shape[-2:], float("-inf")).triu_(1)
     return torch.softmax(scores + future, -1)
@@ -434,7 +417,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
     """Return what was decided: the first formulation, and the one kept, of the same result."""
     at, turn = Shapes(config, micro_batch), Decoder(config).turn
     gate_up, down = at.matrices()
-    x, y, z = at.flat(), at.x(), at.x()
+    x, y = at.flat(), at.x()
     qkv = torch.randn(micro_batch, config.context, config.qkv)
     head = at.model.head.weight.detach().clone()
     scores = torch.randn(2 * config.heads, config.context, config.context)
@@ -442,7 +425,9 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
     gates = torch.randn(fused.FFN_ROWS, 2, config.ffn)
     hidden = torch.empty(fused.FFN_ROWS, config.ffn)
     halves = gates[:, 0].contiguous(), gates[:, 1].contiguous()
-    silu = _gate("silu", shape, [])
+    ours, silu, drawn = Fused(), make("silu"), make("stocha")
+    kernel = fused.gate(silu, shape, None)
+    assert kernel is not None
 
     def sources() -> list[torch.Generator]:
         return [generator(0, "activation", row) for row in range(micro_batch)]
@@ -457,16 +442,11 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         return F.linear(torch.lerp(F.relu(gate), F.silu(gate), draw) * up, down)
 
     def byte_mask() -> Any:
-        drawn = _gate("stocha", shape, sources())
-        return fused.gated_ffn(x, gate_up, down, drawn)
+        return ours.gated_ffn(y, gate_up, down, drawn, sources())
 
     def multiply_down(matrix: Tensor) -> None:
         for _ in range(0, at.rows, fused.FFN_ROWS):
             torch.mm(halves[0], matrix)
-
-    def plain_norm(y: Tensor, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        total = y + z
-        return total, F.rms_norm(total, weight.shape, weight, config.eps)
 
     def plain_loss(x: Tensor, head: Tensor) -> Tensor:
         return F.cross_entropy(F.linear(x, head), at.targets, reduction="sum")
@@ -477,9 +457,9 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
             parameter.grad = torch.randn_like(parameter)
         return torch.optim.AdamW(model.parameters(), TrainConfig.lr, **options).step
 
-    feed = _through(lambda x, g, d: fused.gated_ffn(x, g, d, silu), x, gate_up, down)
-    attend = _through(lambda t: fused.attention(t, turn, config.heads, config.kv_heads), qkv)
-    loss = _through(lambda x, w: fused.head_loss(x, w, at.targets), x, head)
+    feed = _through(lambda x, g, d: ours.gated_ffn(x, g, d, silu), x, gate_up, down)
+    attend = _through(lambda t: ours.attention(t, turn, config), qkv)
+    loss = _through(lambda x, w: ours.head_loss(x, w, at.targets), x, head)
     return {
         "feed-forward: PyTorch's operations → products and kernels in blocks": (
             _through(plain_ffn, x, gate_up, down), feed,
@@ -489,7 +469,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
         ),
         "silu(gate) · up, in cache: PyTorch → one kernel": (
             lambda: torch.mul(F.silu(halves[0]), halves[1], out=hidden),
-            lambda: silu.forward(slice(None), gates.numpy(), hidden.numpy()),
+            lambda: kernel.forward(slice(None), gates.numpy(), hidden.numpy()),
         ),
         "products of the blocks with Dᵀ, forward: a view → a contiguous copy": (
             lambda: multiply_down(down.detach().t()),
@@ -503,7 +483,7 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
             lambda: bernoulli(0.5, shape, sources()),
         ),
         "attention: scaled_dot_product_attention → blocks of products": (
-            _through(_plain_attention(at, turn), qkv), attend,
+            _through(lambda t: Plain().attention(t, turn, config), qkv), attend,
         ),
         f"attention: all positions at once → {fused.ROWS}": (
             _with("ROWS", config.context, attend), attend,
@@ -512,9 +492,9 @@ def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Ca
             lambda: _masked_softmax(scores),
             lambda: kernels.causal_softmax(scores.clone().numpy(), 0, config.context),
         ),
-        "x + more and RMSNorm: PyTorch → one kernel": (
-            _through(plain_norm, y, z, at.weight),
-            _through(lambda x, y, w: fused.add_rms_norm(x, y, w, config.eps), y, z, at.weight),
+        "RMSNorm: PyTorch → one kernel": (
+            _through(lambda y, w: F.rms_norm(y, w.shape, w, config.eps), y, at.weight),
+            _through(lambda y, w: ours.rms_norm(y, w, config.eps), y, at.weight),
         ),
         "head and loss: logits kept → gradients made at once": (
             _through(plain_loss, x, head), loss,

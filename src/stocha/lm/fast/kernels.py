@@ -302,18 +302,10 @@ def causal_softmax_backward(grads: Floats, weights: Floats, start: int, rows: in
 
 
 @kernel(SUMS)
-def norm(
-    x: Floats, more: Floats, adds: bool, weight: Floats, eps: Any,
-    total: Floats, scale: Floats, out: Floats,
-) -> None:  # fmt: skip
-    """RMSNorm of the rows of x, or of total = x + more if it `adds`; scale is 1/√(mean² + eps)."""
+def norm(x: Floats, weight: Floats, eps: Any, scale: Floats, out: Floats) -> None:
+    """RMSNorm of the rows of x; scale is 1/√(mean² + eps)."""
     for r in range(x.shape[0]):
         row, y = x[r], out[r]
-        if adds:
-            other, sums = more[r], total[r]
-            for c in range(row.size):
-                sums[c] = row[c] + other[c]
-            row = sums
         square = ZERO
         for c in range(row.size):
             square += row[c] * row[c]
@@ -325,10 +317,9 @@ def norm(
 
 @kernel(SUMS)
 def norm_backward(
-    dy: Floats, x: Floats, scale: Floats, weight: Floats, more: Floats, adds: bool,
-    dx: Floats, dweight: Floats,
-) -> None:  # fmt: skip
-    """The gradients of `norm` for dy, dx plus `more` if it `adds`; dweight is added to."""
+    dy: Floats, x: Floats, scale: Floats, weight: Floats, dx: Floats, dweight: Floats
+) -> None:
+    """The gradients of `norm` for dy; dweight is added to."""
     for r in range(x.shape[0]):
         row, slope, out, unit = x[r], dy[r], dx[r], scale[r]
         mean = ZERO
@@ -339,10 +330,6 @@ def norm_backward(
             dweight[c] += slope[c] * row[c] * unit
         for c in range(row.size):
             out[c] = (slope[c] * weight[c] - row[c] * mean) * unit
-        if adds:
-            other = more[r]
-            for c in range(row.size):
-                out[c] += other[c]
 
 
 @part(EXACT)

@@ -2,8 +2,8 @@
 
 Each is an autograd function that keeps what the backward pass needs and nothing else. It works on
 blocks of rows that stay in a core's cache, its matrix products are torch's, and what lies between
-two of them is one pass of a kernel from `kernels`. Plain PyTorch formulations of the same are in
-`model`; a test holds the two together. Chapter *Speed of the language model* shows what each paid.
+two of them is one pass of a kernel from `kernels`. `stocha.lm.operations` has the definitions; a
+test holds the two together. Chapter *Speed of the language model* shows what each paid.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,9 @@ from stocha import activations
 from stocha.activations import Activation, BernoulliSiLU, Deterministic, StochA
 from stocha.base.elementwise import GELU, MEAN, RELU, RELU2, SILU
 from stocha.base.streams import Generators, bernoulli, uniform
+from stocha.lm.config import ModelConfig
 from stocha.lm.fast import kernels
+from stocha.lm.operations import KVCache, Plain
 
 ROWS = 64
 """Query rows that attend together: keys beyond the block's end are never multiplied."""
@@ -43,43 +45,48 @@ _MODES = {"relu": RELU, "silu": SILU, "expectation": SILU}
 _ABOVE = {"identity": kernels.NEVER, "silu": kernels.ALWAYS, "mixed": kernels.DRAWN}
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Return weight·x/√(mean(x²) + eps), the mean over the last dimension."""
-    return cast(Tensor, RMSNorm.apply(x, weight, eps))  # type: ignore[no-untyped-call]
+class Fused(Plain):
+    """The operations of `Plain` for float32 on a CPU; what they have no kernel for is `Plain`'s."""
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        if not _fits(x):
+            return super().rms_norm(x, weight, eps)
+        return cast(Tensor, RMSNorm.apply(x, weight, eps))  # type: ignore[no-untyped-call]
+
+    def attention(
+        self, qkv: Tensor, turn: Tensor, config: ModelConfig, cache: KVCache | None = None
+    ) -> Tensor:
+        if cache is not None or not _fits(qkv):
+            return super().attention(qkv, turn, config, cache)
+        return cast(Tensor, Attention.apply(qkv, turn, config))  # type: ignore[no-untyped-call]
+
+    def gated_ffn(
+        self,
+        x: Tensor,
+        gate_up: Tensor,
+        down: Tensor,
+        activation: Activation,
+        noise: Generators | None = None,
+        probe: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:
+        how = None
+        if probe is None and _fits(x):
+            how = gate(activation, (*x.shape[:-1], down.shape[1]), noise)
+        if how is None:
+            return super().gated_ffn(x, gate_up, down, activation, noise, probe)
+        rows = x.view(-1, x.shape[-1])
+        y: Tensor = GatedFFN.apply(rows, gate_up, down, how)  # type: ignore[no-untyped-call]
+        return y.view(x.shape)
+
+    def head_loss(self, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        if not _fits(x):
+            return super().head_loss(x, weight, targets)
+        slopes = torch.is_grad_enabled()
+        return cast(Tensor, HeadLoss.apply(x, weight, targets, slopes))  # type: ignore[no-untyped-call]
 
 
-def add_rms_norm(x: Tensor, more: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Return x + more and its `rms_norm`."""
-    return cast(
-        tuple[Tensor, Tensor],
-        AddRMSNorm.apply(x, more, weight, eps),  # type: ignore[no-untyped-call]
-    )
-
-
-def attention(
-    qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, shifted: bool = False
-) -> Tensor:
-    """Return causal attention with RoPE [batch, length, width] of stacked queries, keys, values.
-
-    Parameters: `qkv` [batch, length, (heads + 2·kv_heads)·head_width]; `turn` [length,
-    head_width/2], the complex rotation of each position and pair; `shifted`, whether the second
-    half of a key is that of the position before.
-    """
-    return cast(
-        Tensor,
-        Attention.apply(qkv, turn, heads, kv_heads, shifted),  # type: ignore[no-untyped-call]
-    )
-
-
-def gated_ffn(x: Tensor, gate_up: Tensor, down: Tensor, gate: "Gate") -> Tensor:
-    """Return (act(x·Gᵀ) ⊙ x·Uᵀ)·Dᵀ [rows, width].
-
-    Parameters: `x` [rows, width]; `gate_up` [2·ffn, width]; `down` [width, ffn]; `gate`, act.
-    """
-    return cast(
-        Tensor,
-        GatedFFN.apply(x, gate_up, down, gate),  # type: ignore[no-untyped-call]
-    )
+def _fits(x: Tensor) -> bool:
+    return x.is_cpu and x.dtype == torch.float32
 
 
 @dataclass(frozen=True)
@@ -170,73 +177,34 @@ def _array(x: Tensor) -> NDArray[Any]:
 
 
 class RMSNorm(torch.autograd.Function):
-    """`rms_norm`, which keeps x and each row's factor."""
+    """`Plain.rms_norm`, which keeps x and each row's factor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         x = x.contiguous()
         out, scale = torch.empty_like(x), torch.empty(x.shape[:-1])
-        _norm(x, x, False, weight, eps, x, scale, out)
+        rows = (-1, x.shape[-1])
+        kernels.norm(
+            _array(x).reshape(rows), _array(weight), np.float32(eps),
+            _array(scale).reshape(-1), _array(out).reshape(rows),
+        )  # fmt: skip
         ctx.save_for_backward(x, scale, weight)
         return out
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
         x, scale, weight = ctx.saved_tensors
-        return *_norm_backward(dy, x, scale, weight, None), None
-
-
-class AddRMSNorm(torch.autograd.Function):
-    """`add_rms_norm`: one pass over x instead of two, forward and backward."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, more: Tensor, weight: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor]:
-        x = x.contiguous()
-        total, out, scale = torch.empty_like(x), torch.empty_like(x), torch.empty(x.shape[:-1])
-        _norm(x, more.contiguous(), True, weight, eps, total, scale, out)
-        ctx.save_for_backward(total, scale, weight)
-        ctx.set_materialize_grads(False)
-        return total, out
-
-    @staticmethod
-    def backward(
-        ctx: Any, dtotal: Tensor | None, dy: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        if dy is None:
-            return dtotal, dtotal, None, None
-        x, scale, weight = ctx.saved_tensors
-        dx, dweight = _norm_backward(dy, x, scale, weight, dtotal)
-        return dx, dx, dweight, None
-
-
-def _norm(
-    x: Tensor, more: Tensor, adds: bool, weight: Tensor, eps: float,
-    total: Tensor, scale: Tensor, out: Tensor,
-) -> None:  # fmt: skip
-    rows = (-1, x.shape[-1])
-    kernels.norm(
-        _array(x).reshape(rows), _array(more).reshape(rows), adds, _array(weight), np.float32(eps),
-        _array(total).reshape(rows), _array(scale).reshape(-1), _array(out).reshape(rows),
-    )  # fmt: skip
-
-
-def _norm_backward(
-    dy: Tensor, x: Tensor, scale: Tensor, weight: Tensor, more: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    rows = (-1, x.shape[-1])
-    dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
-    other = _array(x if more is None else more.contiguous()).reshape(rows)
-    kernels.norm_backward(
-        _array(dy.contiguous()).reshape(rows), _array(x).reshape(rows), _array(scale).reshape(-1),
-        _array(weight), other, more is not None, _array(dx).reshape(rows), _array(dweight),
-    )  # fmt: skip
-    return dx, dweight
+        dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+        rows = (-1, x.shape[-1])
+        kernels.norm_backward(
+            _array(dy.contiguous()).reshape(rows), _array(x).reshape(rows),
+            _array(scale).reshape(-1), _array(weight), _array(dx).reshape(rows), _array(dweight),
+        )  # fmt: skip
+        return dx, dweight, None
 
 
 class Attention(torch.autograd.Function):
-    """`attention`, as batched products of blocks.
+    """`Plain.attention` without a cache, as batched products of blocks.
 
     The query heads of one key-value head are stacked as rows of one matrix, so nothing is repeated;
     a block of `ROWS` positions multiplies only the keys up to its end, and as many sequences at a
@@ -244,14 +212,12 @@ class Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, shifted: bool
-    ) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, turn: Tensor, config: ModelConfig) -> Tensor:
         batch, length, _ = qkv.shape
-        group = heads // kv_heads
-        width = qkv.shape[-1] // (heads + 2 * kv_heads)
+        heads, kv_heads, width = config.heads, config.kv_heads, config.head_width
+        group, shifted = heads // kv_heads, config.shifted_keys
         slabs = batch * kv_heads
-        waves = _array(torch.view_as_real(turn.contiguous())).reshape(length, width)
+        waves = _array(turn.contiguous())
         q, y = (torch.empty(slabs * group * length, width) for _ in range(2))
         k, v = (torch.empty(slabs, length, width) for _ in range(2))
         parts = _array(qkv.contiguous()).reshape(batch, length, -1, width)
@@ -263,16 +229,16 @@ class Attention(torch.autograd.Function):
             torch.bmm(weight, v[some, :end], out=y[at].view(*weight.shape[:2], width))
             weights.append(weight)
         ctx.save_for_backward(q, k, v, *weights)
-        ctx.shape, ctx.waves = (batch, length, heads, kv_heads, width), waves
-        ctx.shifted = shifted
+        ctx.config, ctx.waves = config, waves
         out = torch.empty(batch, length, heads * width)
         _gather(y, group, False, out.view(batch, length, heads, width))
         return out
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
         q, k, v, *weights = ctx.saved_tensors
-        batch, length, heads, kv_heads, width = ctx.shape
+        batch, length, _ = dy.shape
+        heads, kv_heads, width = ctx.config.heads, ctx.config.kv_heads, ctx.config.head_width
         group = heads // kv_heads
         slabs = batch * kv_heads
         dblocks, dq = torch.empty_like(q), torch.empty_like(q)
@@ -290,10 +256,10 @@ class Attention(torch.autograd.Function):
             dv[some, :end].baddbmm_(weight.mT, drows)
         dqkv = torch.empty(batch, length, (heads + 2 * kv_heads) * width)
         kernels.join_heads(
-            _array(dq), _array(dk), _array(dv), ctx.waves, group, ROWS, ctx.shifted,
+            _array(dq), _array(dk), _array(dv), ctx.waves, group, ROWS, ctx.config.shifted_keys,
             _array(dqkv).reshape(batch, length, -1, width),
         )  # fmt: skip
-        return dqkv, None, None, None, None
+        return dqkv, None, None
 
 
 def _gather(blocks: Tensor, group: int, back: bool, out: Tensor) -> None:
@@ -316,7 +282,7 @@ def _pieces(slabs: int, group: int, length: int) -> list[tuple[slice, int, int, 
 
 
 class GatedFFN(torch.autograd.Function):
-    """`gated_ffn`, which keeps the gate and up products and recomputes the activation."""
+    """`Plain.gated_ffn`, which keeps the gate and up products and recomputes the activation."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate_up: Tensor, down: Tensor, gate: Gate) -> Tensor:
@@ -362,7 +328,7 @@ def _blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Any, ...]]:
 
 
 class HeadLoss(torch.autograd.Function):
-    """`head_loss`, whose forward pass also makes both gradients from the probabilities.
+    """`Plain.head_loss`, whose forward pass also makes both gradients from the probabilities.
 
     `HEAD_ROWS` tokens at a time, so that their logits stay in cache.
     """
