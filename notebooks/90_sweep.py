@@ -59,7 +59,7 @@ display(
 # Thin lines join the values of one seed; the thick line is their mean, the band its 95 %
 # interval.
 
-# %% mystnb={"figure": {"name": "fig-sweep", "caption": "The collected value over the swept parameter."}, "image": {"alt": "The collected value of every run over the swept parameter, with means and intervals."}}
+# %% mystnb={"figure": {"caption": "The collected value over the swept parameter."}, "image": {"alt": "The collected value of every run over the swept parameter, with means and intervals."}}
 numeric = points.select_dtypes("number").columns
 x = page.get("x", spec.swept[0])
 y = page.get("y", [name for name in numeric if name not in (*spec.swept, "row")][-1])

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from stocha.study.book import publish
+from stocha.base.paths import project_root, results_root
+from stocha.study.book import publish, sweep_pages
 from stocha.study.execution_page import execution_page
 from stocha.study.runs import Run
 
@@ -16,7 +17,9 @@ def finished(store):
         folder = run.start()
         (folder / "tables").mkdir()
         (folder / "tables" / "curve.csv").write_text(f"loss\n{loss}\n")
-        (folder / f"{stem}.ipynb").write_text('{"cells": ["[curve.csv](tables/curve.csv)"]}')
+        (folder / f"{stem}.ipynb").write_text(
+            '{"cells": ["# Own", "[curve.csv](tables/curve.csv)"]}'
+        )
         (folder / "parameters.json").write_text('{"scale": "smoke"}')
         record = {
             "seconds": 1.5,
@@ -38,13 +41,13 @@ def finished(store):
 
 def test_publishing_links_tables_beside_the_page_and_removes_what_is_gone(finished, tmp_path):
     folder = tmp_path / "executed"
-    publish([finished("11_a"), finished("12_b")], folder)
+    publish({"11_a": finished("11_a"), "12_b": finished("12_b")}, folder, {})
     assert "](11_a/tables/curve.csv)" in (folder / "11_a.ipynb").read_text()
     assert (folder / "11_a" / "tables" / "curve.csv").read_text() == "loss\n0.5\n"
     page = (folder / "execution.md").read_text()
     assert "[12_b](12_b.ipynb)" in page
     assert "a processor" in page
-    publish([finished("12_b")], folder)
+    publish({"12_b": finished("12_b")}, folder, {})
     assert not (folder / "11_a.ipynb").exists()
     assert not (folder / "11_a" / "tables" / "curve.csv").exists()
 
@@ -58,7 +61,7 @@ def test_the_execution_page_says_what_made_the_recorded_tables(finished, tmp_pat
     for name, record in {"31_x": alone, "y": sweep | several}.items():
         (tmp_path / "results" / name).mkdir(parents=True)
         (tmp_path / "results" / name / "provenance.json").write_text(json.dumps(same | record))
-    page = execution_page([finished("11_a")], tmp_path / "results")
+    page = execution_page({"11_a": finished("11_a")}, tmp_path / "results")
     rows = [line for line in page.splitlines() if "4,200 s" in line]
     assert rows == [
         f"| `31_x` | 4,200 s | 2 | one | `{'a' * 10}` |",
@@ -70,8 +73,33 @@ def test_the_execution_page_says_what_made_the_recorded_tables(finished, tmp_pat
 def test_publishing_the_same_again_touches_nothing(finished, tmp_path):
     folder = tmp_path / "executed"
     run = finished("11_a")
-    publish([run], folder)
+    publish({"11_a": run}, folder, {})
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    publish([run], folder)
+    publish({"11_a": run}, folder, {})
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert before == after
+
+
+def test_a_page_made_for_several_subjects_has_the_name_and_title_of_its_subject(finished, tmp_path):
+    publish({"sweep_a": finished("90_sweep")}, tmp_path, {"sweep_a": 'Sweep: "a" over b'})
+    text = (tmp_path / "sweep_a.ipynb").read_text()
+    assert json.loads(text)["cells"] == [
+        '# Sweep: "a" over b',
+        "[curve.csv](sweep_a/tables/curve.csv)",
+    ]
+    assert (tmp_path / "sweep_a" / "tables" / "curve.csv").is_file()
+    assert "[sweep_a](sweep_a.ipynb)" in (tmp_path / "execution.md").read_text()
+
+
+def test_every_sweep_that_says_what_to_draw_is_a_page_once_it_is_recorded():
+    pages = {page.name: page for page in sweep_pages()}
+    assert pages["sweep_toy_p"].given == {"sweep": "sweeps/toy_p.yml"}
+    assert pages["sweep_toy_p"].title == "Sweep: probability of SiLU"
+    for name in pages:
+        assert (results_root() / name.removeprefix("sweep_") / "points.csv").is_file()
+    drawn = {
+        p.stem for p in (project_root() / "sweeps").glob("*.yml") if "\npage:" in p.read_text()
+    }
+    recorded = {folder.name for folder in results_root().iterdir()}
+    assert {name.removeprefix("sweep_") for name in pages} == drawn & recorded
+    assert "glob: book/executed/sweep_*" in (project_root() / "_toc.yml").read_text()

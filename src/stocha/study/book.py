@@ -1,22 +1,40 @@
 """Run every notebook, publish the executed ones and build the book from them."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stocha.base.errors import UserError
 from stocha.base.files import digest, locked, write_bytes, write_text
 from stocha.base.machine import cores
+from stocha.base.parameters import Value
 from stocha.base.paths import project_root, results_root, runs_root
 from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
 from stocha.study.execution_page import execution_page
-from stocha.study.notebooks import Notebook, all_notebooks
+from stocha.study.notebooks import Notebook, all_notebooks, read_notebook
 from stocha.study.runs import Run
+from stocha.study.sweeps.collection import table_path
+from stocha.study.sweeps.specification import read_sweep
 
 _TABLE_LINK = re.compile(r"\]\(tables/")
+_TITLE = re.compile(r'"# [^"\\]*')
+_SWEEP = "90_sweep"
+"""The notebook that every sweep's page is made from."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the book: a notebook, what it is given, and its title where that is not its own."""
+
+    name: str
+    notebook: Notebook
+    given: Mapping[str, Value] = field(default_factory=dict)
+    title: str = ""
 
 
 def build_book(
@@ -36,8 +54,10 @@ def build_book(
         raise UserError("the book's packages are not installed: pip install 'stocha[book]'")
     jobs = cores() if jobs is None else jobs
     threads = threads_per_job(jobs, threads)
-    points = ((notebook, {"scale": scale}) for notebook in chapters())
-    outcomes = perform(make_requests(points, threads, fresh), jobs)
+    pages = [*(Page(notebook.stem, notebook) for notebook in chapters()), *sweep_pages()]
+    points = ((page.notebook, {"scale": scale, **page.given}) for page in pages)
+    requests = make_requests(points, threads, fresh)
+    outcomes = perform(requests, jobs)
     if exit_code(outcomes):
         print("stocha: no book is built from failed notebooks", file=sys.stderr)
         return 1
@@ -45,7 +65,9 @@ def build_book(
     output = (output or root).resolve()
     # Published pages lie in the source tree, one set at a time.
     with locked(runs_root() / ".book.lock"):
-        publish([outcome.run for outcome in outcomes], root / "book" / "executed")
+        runs = {page.name: made.run for page, made in zip(pages, requests, strict=True)}
+        titles = {page.name: page.title for page in pages if page.title}
+        publish(runs, root / "book" / "executed", titles)
         return _build(builder, root, output)
 
 
@@ -54,19 +76,40 @@ def chapters() -> list[Notebook]:
     return [notebook for notebook in all_notebooks() if not notebook.template]
 
 
-def publish(runs: Sequence[Run], folder: Path) -> None:
-    """Make `folder` hold exactly the executed notebooks, tables and execution page of `runs`.
+def sweep_pages() -> list[Page]:
+    """A page of every sweep that says what to draw and whose points are recorded."""
+    root = project_root()
+    template = read_notebook(root / "notebooks" / f"{_SWEEP}.py")
+    sweeps = [read_sweep(path) for path in sorted((root / "sweeps").glob("*.yml"))]
+    return [
+        Page(
+            f"sweep_{sweep.name}",
+            template,
+            {"sweep": sweep.path.relative_to(root).as_posix()},
+            str(sweep.page.get("title", sweep.name)),
+        )
+        for sweep in sweeps
+        if sweep.page and table_path(sweep).is_file()
+    ]
+
+
+def publish(runs: Mapping[str, Run], folder: Path, titles: Mapping[str, str]) -> None:
+    """Make `folder` hold exactly the executed notebooks and tables of `runs` (name of the page →
+    run) and the execution page; `titles` are those of pages that do not have their notebook's.
 
     Files whose bytes would not change keep their time stamps.
     """
-    ordered = sorted(runs, key=lambda run: run.stem)
+    ordered = dict(sorted(runs.items()))
     wanted = {folder / "execution.md": execution_page(ordered, results_root()).encode()}
-    for run in ordered:
+    for name, run in ordered.items():
         text = run.notebook.read_text(encoding="utf-8")
-        linked = _TABLE_LINK.sub(f"]({run.stem}/tables/", text)
-        wanted[folder / run.notebook.name] = linked.encode()
+        if name in titles:
+            title = json.dumps(f"# {titles[name]}", ensure_ascii=False)[:-1]
+            text = _TITLE.sub(title.replace("\\", r"\\"), text, count=1)
+        linked = _TABLE_LINK.sub(f"]({name}/tables/", text)
+        wanted[folder / f"{name}.ipynb"] = linked.encode()
         for table in sorted((run.folder / "tables").glob("*.csv")):
-            wanted[folder / run.stem / "tables" / table.name] = table.read_bytes()
+            wanted[folder / name / "tables" / table.name] = table.read_bytes()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path not in wanted:
             path.unlink()

@@ -3,7 +3,7 @@
 myst-nb's own statistics table is empty where Jupyter Book does not execute.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,23 @@ summed. *With changes* says that a file differed from the commit or was not in i
 """
 
 
-def execution_page(runs: Sequence[Run], results: Path) -> str:
+def execution_page(runs: Mapping[str, Run], results: Path) -> str:
     """Markdown: one table of all runs, one of the folders recorded in `results`, then parameters,
     versions and hashes of each run."""
-    records = [(run, run.provenance()) for run in runs]
+    records = [(name, run, run.provenance()) for name, run in runs.items()]
     lines = [_HEAD]
     lines += _table(
         ("notebook", "run", "wall time", "threads", "processor", "commit"),
         (
             (
-                f"[{run.stem}]({run.stem}.ipynb)",
+                f"[{name}]({name}.ipynb)",
                 f"`{run.run_id}`",
                 f"{record['seconds']:.1f} s",
                 str(record["threads"]),
                 record["cpu"],
                 _commit(record),
             )
-            for run, record in records
+            for name, run, record in records
         ),
     )
     recorded = {
@@ -58,8 +58,8 @@ def execution_page(runs: Sequence[Run], results: Path) -> str:
         "",
         *sorted({f"Versions: {_versions(record)}." for record in recorded.values()}),
     ]
-    for run, record in records:
-        lines += ["", f"## {run.stem}", ""]
+    for name, run, record in records:
+        lines += ["", f"## {name}", ""]
         parameters: dict[str, Any] = read_json(run.folder / "parameters.json")
         lines += _table(
             ("parameter", "value"),
