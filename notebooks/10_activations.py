@@ -13,21 +13,26 @@
 # %% [markdown]
 # # The activations
 #
-# A feed-forward layer applies one scalar function to every neuron. This chapter defines every such
-# function of the study, beside the few lines that are it, and looks at its graph, its expectation,
-# its variance and its gradient. Nothing is trained here: what can be said about an activation by
-# itself is said here, so that later chapters can tell it from what training does.
+# StochA {cite:p}`lomeli2025stochastic` is ReLU or SiLU by the toss of a coin: what does that do by
+# itself, before any training? {numref}`fig-normal-input` decides what sparsity to expect: of
+# symmetric inputs ReLU makes {glue:text}`zeros-relu` exactly zero, StochA at
+# $p =$ {glue:text}`p-here` {glue:text}`zeros-stocha`, SiLU none. The noise that StochA adds is
+# gentle, at most {glue:text}`stocha-sd-max` in standard deviation, where Bernoulli SiLU's is
+# {glue:text}`noise-ratio` times as large.
 #
-# The subject is **StochA** {cite:p}`lomeli2025stochastic`: a function that is ReLU or SiLU by the
-# toss of a coin. Its definition leaves three choices open, and they are made in the open below.
+# This chapter defines every scalar function of the study, beside the few lines that are it, and
+# looks at its graph, its expectation, its variance and its gradient. Nothing is trained here: what
+# can be said about an activation by itself is said here, so that later chapters can tell it from
+# what training does. StochA's definition leaves three choices open, and they are made in the open
+# below.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
 samples: int = None  # standard normal inputs of the numerical experiment [1000, inf)
 p: float = 0.5  # probability of SiLU [0, 1]
 seed: int = 0  # of inputs, draws and gates [0, inf)
 
-# %% tags=["scales"]
+# %% tags=["scales", "hide-input"]
 scales = {
     "smoke": {"samples": 20000},
     "book": {"samples": 1000000},
@@ -47,6 +52,9 @@ from stocha.study.session import open_run
 run = open_run("10_activations", globals())
 figures.style()
 run.badge()
+grid = torch.linspace(-6, 6, 1201, dtype=torch.float64)
+run.glue("p-here", p, "{:g}")
+run.glue("samples-here", samples, "{:,}")
 
 # %% [markdown]
 # ## The fixed ones
@@ -69,32 +77,43 @@ for name in ("relu", "silu", "gelu", "relu2"):
 
 
 # %% [markdown]
-# A grid of inputs and the derivative by automatic differentiation are all that the graphs need.
+# The derivative by automatic differentiation is all that the graphs need besides.
 
 
 # %%
-def value_and_slope(function, x):
-    """Return f(x) and f'(x) as float arrays."""
+def curve(function, x=grid, **named):
+    """f(x) and f'(x) as a table, with what names the function."""
     x = x.clone().requires_grad_()
     y = function(x)
     (slope,) = torch.autograd.grad(y.sum(), x)
-    return y.detach().numpy(), slope.numpy()
+    columns = {"x": x.detach(), "value": y.detach(), "slope": slope}
+    return pd.DataFrame(named | columns)
 
 
-grid = torch.linspace(-6, 6, 1201, dtype=torch.float64)
-rows = []
-for name in ("relu", "silu", "gelu", "relu2"):
-    value, slope = value_and_slope(activations.make(name), grid)
-    rows.append(pd.DataFrame({"activation": name, "x": grid, "value": value, "slope": slope}))
-fixed = run.table("fixed", pd.concat(rows))
+names = ("relu", "silu", "gelu", "relu2")
+fixed = pd.concat(curve(activations.make(name), activation=name) for name in names)
+fixed = run.table("fixed", fixed)
 
-# %% mystnb={"figure": {"name": "fig-fixed", "caption": "The fixed activations (left) and their derivatives (right). SiLU and GELU follow ReLU from below, and dip under zero where ReLU is flat."}, "image": {"alt": "Two panels over x from −4 to 4. Left: ReLU, SiLU, GELU and squared ReLU. Right: their derivatives; ReLU's is a step, those of SiLU and GELU rise smoothly, overshoot 1 and are slightly negative left of about −1."}}
-near = fixed[fixed.x.abs() <= 4]
-figure, (left, right) = plt.subplots(1, 2)
-figures.runs_over_epochs(near, "value", x="x", ax=left)
-figures.runs_over_epochs(near, "slope", x="x", legend=None, ax=right)
-left.set(ylim=(-0.5, 4.2), ylabel="$f(x)$")
-right.set(ylim=(-0.3, 2.3), ylabel="$f'(x)$")
+
+# %% mystnb={"figure": {"name": "fig-fixed", "caption": "The fixed activations (left) and their derivatives (right). SiLU and GELU follow ReLU from below, and dip under zero where ReLU is flat."}, "image": {"alt": "Two panels over x from −4 to 4. Left: ReLU, SiLU, GELU and squared ReLU. Right: their derivatives; ReLU's is a step, those of SiLU and GELU rise smoothly, overshoot 1 and are slightly negative left of about −1."}} tags=["remove-input"]
+def panels(rows, columns, names, **options):
+    """A panel for each of the columns, drawn over x."""
+    own = [name for name in rows if name not in columns]
+    long = rows.melt(own, list(columns), "column", "height")
+    return figures.facets(
+        long,
+        "column",
+        lambda part, ax: figures.runs_over_epochs(part, "height", x="x", ax=ax, **options),
+        names=names,
+        sharey=False,
+    ).axes
+
+
+left, right = panels(
+    fixed[fixed.x.abs() <= 4], ("value", "slope"), {"value": "$f(x)$", "slope": "$f'(x)$"}
+)
+left.set(ylim=(-0.5, 4.2), ylabel="")
+right.set(ylim=(-0.3, 2.3), ylabel="")
 plt.show()
 
 # %% tags=["remove-input"]
@@ -142,27 +161,20 @@ torch.testing.assert_close(
 # Drawing once an input gives the picture below: points that lie on one of two curves, and around
 # their mean no point at all.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 spots = torch.linspace(-5, 2, 141, dtype=torch.float64)
 drawn = activations.stocha(
     spots, p, positive="mixed", generator=generator(seed, "activation", "figure")
 )
 draws = run.table("draws", pd.DataFrame({"x": spots, "value": drawn}))
-expectation = activations.stocha_expectation(grid, p, "mixed")
 
-# %% mystnb={"figure": {"name": "fig-stocha-draws", "caption": "One draw of StochA per input (dots), the two functions it is drawn from, and its expectation."}, "image": {"alt": "Dots lie either on ReLU or on SiLU. The expectation runs between the two curves. Below zero the gap is widest near x = −1.3."}}
-figure, ax = plt.subplots()
-window = (grid >= -5) & (grid <= 3)
-for name, y in (
-    ("relu", activations.relu(grid)),
-    ("silu", activations.silu(grid)),
-    ("stocha", expectation),
-):
-    look = figures.look([name])[name]
-    look.pop("marker")
-    label = "StochA, expectation" if name == "stocha" else look.pop("label")
-    ax.plot(grid[window], y[window], **look | {"label": label, "linewidth": 1.5})
-ax.plot(draws.x, draws.value, "o", ms=3, color=figures.COLOURS["stocha"], label="StochA, drawn")
+# %% mystnb={"figure": {"name": "fig-stocha-draws", "caption": "One draw of StochA per input (dots), the two functions it is drawn from, and its expectation."}, "image": {"alt": "Dots lie either on ReLU or on SiLU. The expectation runs between the two curves. Below zero the gap is widest near x = −1.3."}} tags=["remove-input"]
+between = activations.stocha_expectation(grid, p, "mixed")
+expected = pd.DataFrame({"activation": "stocha", "x": grid, "value": between})
+shown = pd.concat([fixed[fixed.activation.isin(["relu", "silu"])], expected])
+names = {"stocha": "StochA, expectation"}
+ax = figures.runs_over_epochs(shown, "value", x="x", names=names)
+ax.plot(draws.x, draws.value, "o", ms=3, color=figures.COLOURS["stocha"], label="drawn")
 ax.set(ylim=(-0.4, 1.6), xlim=(-5.1, 2.1), xlabel="$x$", ylabel="$f(x)$")
 ax.legend()
 plt.show()
@@ -195,7 +207,6 @@ bump = -activations.silu(-grid.abs())
 run.glue("bump-max", float(bump.max()), "{:.3f}")
 run.glue("bump-at", abs(float(grid[bump.argmax()])), "{:.2f}")
 run.glue("stocha-sd-max", float(bump.max()) * (p * (1 - p)) ** 0.5, "{:.3f}")
-run.glue("p-here", p, "{:g}")
 
 # %% [markdown]
 # The bump is at most {glue:text}`bump-max`, at $|x| =$ {glue:text}`bump-at`: with
@@ -214,52 +225,33 @@ run.glue("p-here", p, "{:g}")
 # | `"silu"` | $\mathrm{SiLU}(x)$ | zero below, SiLU above | SiLU |
 # | `"mixed"` | by the same coin | ReLU | SiLU |
 #
-# The toy post {cite:p}`kosti2025fun` mixes, and so does this book unless it says otherwise: only
-# then does $p$ lead from one of the two functions to the other.
+# The toy post {cite:p}`kosti2025fun` mixes, and so does the toy part of this book: only then does
+# $p$ lead from one of the two functions to the other. The language model takes the paper's
+# `identity`.
 
-# %% tags=["hide-input"]
-readings = []
-for positive in activations.POSITIVE:
-    value, slope = value_and_slope(
-        lambda x, positive=positive: activations.stocha_expectation(x, p, positive), grid
-    )
-    other, _ = value_and_slope(
-        lambda x, positive=positive: activations.stocha_expectation(x, 1.0, positive), grid
-    )
-    readings.append(
-        pd.DataFrame(
-            {
-                "positive": positive,
-                "x": grid,
-                "expectation": value,
-                "slope": slope,
-                "expectation_p1": other,
-            }
-        )
-    )
-readings = run.table("readings", pd.concat(readings))
+
+# %% tags=["remove-input"]
+def expectation(positive, p=p):
+    """StochA's expectation under a reading of x ≥ 0, as a function of x."""
+    return lambda x: activations.stocha_expectation(x, p, positive)
+
+
+readings = pd.concat(
+    curve(expectation(positive), positive=positive).assign(at_one=expectation(positive, 1.0)(grid))
+    for positive in activations.POSITIVE
+)
+run.table("readings", readings)
 # the derivative at the kink itself is a convention: leave a gap there
 readings.loc[readings.x.abs() < 1e-9, "slope"] = np.nan
 
-# %% mystnb={"figure": {"name": "fig-readings", "caption": "The three readings of x ≥ 0: expectation of StochA (left), its derivative (middle), and the function at p = 1 (right)."}, "image": {"alt": "Three panels. In the middle one the derivatives jump at zero: by different amounts for identity, silu and mixed. On the right, at p = 1, silu and mixed coincide, identity is the line y = x above zero."}}
-close = readings[readings.x.abs() <= 3]
-figure, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 3.0))
-for ax, y, title in zip(
-    axes,
-    ("expectation", "slope", "expectation_p1"),
-    (f"expectation, p = {p:g}", f"its slope, p = {p:g}", "function at p = 1"),
-    strict=True,
-):
-    figures.runs_over_epochs(
-        close,
-        y,
-        x="x",
-        hue="positive",
-        names={"silu": "silu"},
-        legend="legend" if y == "expectation" else None,
-        ax=ax,
-    )
-    ax.set(title=title, ylabel="")
+# %% mystnb={"figure": {"name": "fig-readings", "caption": "The three readings of x ≥ 0: expectation of StochA (left), its derivative (middle), and the function at p = 1 (right)."}, "image": {"alt": "Three panels. In the middle one the derivatives jump at zero: by different amounts for identity, silu and mixed. On the right, at p = 1, silu and mixed coincide, identity is the line y = x above zero."}} tags=["remove-input"]
+titles = {
+    "value": f"expectation, p = {p:g}",
+    "slope": f"its slope, p = {p:g}",
+    "at_one": "function at p = 1",
+}
+for ax in panels(readings[readings.x.abs() <= 3], titles, titles, hue="positive"):
+    ax.set_ylabel("")
 plt.show()
 
 # %% tags=["remove-input"]
@@ -269,31 +261,26 @@ run.figure_data("readings")
 # The difference is not cosmetic. The slope jumps at zero, by an amount that depends on the
 # reading, and so does what a layer passes on when its inputs are standard normal:
 
-# %%
+# %% tags=["hide-input"]
 normal = torch.randn(samples, generator=generator(seed, "data"), dtype=torch.float64)
-kinks = []
-for positive in activations.POSITIVE:
-    _, (below, above) = value_and_slope(
-        lambda x, positive=positive: activations.stocha_expectation(x, p, positive),
-        torch.tensor([-1e-9, 1e-9], dtype=torch.float64),
-    )
-    kinks.append(
-        {
-            "positive": positive,
-            "slope below 0": below,
-            "slope above 0": above,
-            "jump": above - below,
-            "mean output": float(activations.stocha_expectation(normal, p, positive).mean()),
-        }
-    )
-kinks = run.table("kinks", pd.DataFrame(kinks))
-kinks.style.set_uuid("kinks").hide(axis="index").format(precision=3)
+sides = torch.tensor([-1e-9, 1e-9], dtype=torch.float64)
+kinks = pd.DataFrame(
+    {
+        "positive": positive,
+        **dict(zip(["below 0", "above 0"], slopes, strict=True)),
+        "jump": slopes[1] - slopes[0],
+        "mean output": float(expectation(positive)(normal).mean()),
+    }
+    for positive in activations.POSITIVE
+    if (slopes := curve(expectation(positive), sides)["slope"].tolist())
+)
+kinks = run.table("kinks", kinks).set_index("positive")
+for positive, row in kinks.iterrows():
+    run.glue(f"jump-{positive}", row["jump"], "{:.2f}")
+    run.glue(f"mean-{positive}", row["mean output"], "{:.3f}")
 
 # %% tags=["hide-input"]
-by_reading = kinks.set_index("positive")
-for positive in activations.POSITIVE:
-    run.glue(f"jump-{positive}", by_reading.loc[positive, "jump"], "{:.2f}")
-    run.glue(f"mean-{positive}", by_reading.loc[positive, "mean output"], "{:.3f}")
+kinks.round(3)
 
 # %% [markdown]
 # At $p =$ {glue:text}`p-here` the jump is {glue:text}`jump-identity` with `identity`,
@@ -317,7 +304,7 @@ for positive in activations.POSITIVE:
 # %%
 width, repeats = 64, 4000
 row = torch.randn(width, generator=generator(seed, "data", "row"), dtype=torch.float64)
-spread = []
+spread = {}
 for granularity in ("element", "token"):
     out = activations.stocha(
         row.expand(repeats, width),
@@ -326,20 +313,16 @@ for granularity in ("element", "token"):
         granularity=granularity,
         generator=generator(seed, "activation", granularity),
     )
-    spread.append(
-        {
-            "granularity": granularity,
-            "sd of one value": float(out.std(0).mean()),
-            "sd of the row's mean": float(out.mean(1).std()),
-        }
-    )
-spread = run.table("granularity", pd.DataFrame(spread))
-spread.style.set_uuid("granularity").hide(axis="index").format(precision=4)
+    spread[granularity] = float(out.std(0).mean()), float(out.mean(1).std())
+columns = ["sd of one value", "sd of the row's mean"]
+spread = pd.DataFrame(spread, columns).T.rename_axis("granularity")
 
 # %% tags=["hide-input"]
-ratio = spread["sd of the row's mean"]
+run.table("granularity", spread.reset_index())
+ratio = spread[columns[1]]
 run.glue("row-width", width)
-run.glue("granularity-ratio", ratio[1] / ratio[0] if ratio[0] else float("nan"), "{:.1f}")
+run.glue("granularity-ratio", ratio["token"] / (ratio["element"] or np.nan), "{:.1f}")
+spread.round(4)
 
 # %% [markdown]
 # For a row of {glue:text}`row-width` neurons one coin a row makes the mean of the row
@@ -375,52 +358,28 @@ torch.testing.assert_close(
 # $\sigma(x)$: that is **not** the slope of SiLU, because the dependence of the coin on $x$ is not
 # differentiated.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 sigma = torch.sigmoid(grid)
-_, silu_slope = value_and_slope(activations.silu, grid)
-_, stocha_slope = value_and_slope(lambda x: activations.stocha_expectation(x, p, "mixed"), grid)
-noise = run.table(
-    "noise",
-    pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "activation": "stocha",
-                    "x": grid,
-                    "sd": (p * (1 - p)) ** 0.5 * bump,
-                    "gradient_bias": 0.0,
-                }
-            ),
-            pd.DataFrame(
-                {
-                    "activation": "bernoulli_silu",
-                    "x": grid,
-                    "sd": grid.abs() * (sigma * (1 - sigma)).sqrt(),
-                    "gradient_bias": sigma.numpy() - silu_slope,
-                }
-            ),
-        ]
-    ),
+bias = sigma - curve(activations.silu)["slope"].to_numpy()
+sd = {"stocha": (p * (1 - p)) ** 0.5 * bump}
+sd["bernoulli_silu"] = grid.abs() * (sigma * (1 - sigma)).sqrt()
+noise = pd.concat(
+    pd.DataFrame({"activation": name, "x": grid, "sd": value, "gradient_bias": 0.0})
+    for name, value in sd.items()
 )
-widest = noise.groupby("activation").sd.max()
-run.glue("bernoulli-sd-max", widest["bernoulli_silu"], "{:.3f}")
-run.glue(
-    "noise-ratio",
-    widest["bernoulli_silu"] / widest["stocha"] if widest["stocha"] else float("inf"),
-    "{:.1f}",
-)
-run.glue(
-    "bernoulli-bias-max",
-    noise[noise.activation == "bernoulli_silu"].gradient_bias.abs().max(),
-    "{:.2f}",
-)
+noise.loc[noise.activation == "bernoulli_silu", "gradient_bias"] = bias.numpy()
+run.table("noise", noise)
+run.glue("bernoulli-sd-max", float(sd["bernoulli_silu"].max()), "{:.3f}")
+run.glue("noise-ratio", float(sd["bernoulli_silu"].max() / sd["stocha"].max()), "{:.1f}")
+run.glue("bernoulli-bias-max", float(bias.abs().max()), "{:.2f}")
 
-# %% mystnb={"figure": {"name": "fig-noise", "caption": "Standard deviation of one draw (left), and mean gradient along a draw minus the slope of the mean (right)."}, "image": {"alt": "Left: the standard deviation of Bernoulli SiLU has two humps near x = plus and minus 2.4, several times as high as StochA's. Right: StochA's bias is zero, Bernoulli SiLU's is an odd wave around zero."}}
-figure, (left, right) = plt.subplots(1, 2)
-figures.runs_over_epochs(noise, "sd", x="x", legend=None, ax=left)
-figures.runs_over_epochs(noise, "gradient_bias", x="x", ax=right)
-left.set(ylabel="standard deviation of $f(x)$", ylim=(0, 0.75))
-right.set(ylabel="mean gradient − slope of the mean")
+# %% mystnb={"figure": {"name": "fig-noise", "caption": "Standard deviation of one draw (left), and mean gradient along a draw minus the slope of the mean (right)."}, "image": {"alt": "Left: the standard deviation of Bernoulli SiLU has two humps near x = plus and minus 2.4, several times as high as StochA's. Right: StochA's bias is zero, Bernoulli SiLU's is an odd wave around zero."}} tags=["remove-input"]
+titles = {
+    "sd": "standard deviation of $f(x)$",
+    "gradient_bias": "mean gradient − slope of the mean",
+}
+for ax in panels(noise, titles, titles):
+    ax.set_ylabel("")
 plt.show()
 
 # %% tags=["remove-input"]
@@ -462,43 +421,22 @@ torch.testing.assert_close(learnable.gate(x), gate_as_defined(x, learnable.logit
 # Before any training the gate is already no constant, and differs from one initialisation to the
 # next. The temperature sets how often the relaxed weight is near 0 or 1:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
+starts = []
 with torch.no_grad():
-    starts = []
     for start in range(20):
         learnable.reset_parameters(generator(seed, "init", start))
-        starts.append(
-            pd.DataFrame(
-                {
-                    "activation": "learnable_stoch",
-                    "run": start,
-                    "x": grid[::10],
-                    "alpha": learnable.gate(grid[::10].float()),
-                }
-            )
-        )
-    starts = run.table("gates", pd.concat(starts))
-
-    uniform = torch.rand(20_000, generator=generator(seed, "activation", "gumbel"))
-    temperatures = pd.concat(
-        pd.DataFrame(
-            {"temperature": f"τ = {tau:g}", "weight": torch.sigmoid(torch.logit(uniform) / tau)}
-        )
-        for tau in (0.3, 1.0, 3.0)
-    )
+        alpha = learnable.gate(grid[::10].float())
+        starts.append(pd.DataFrame({"run": start, "x": grid[::10], "alpha": alpha}))
+starts = run.table("gates", pd.concat(starts).assign(activation="learnable_stoch"))
+uniform = torch.rand(20_000, generator=generator(seed, "activation", "gumbel"))
+relaxed = {f"τ = {tau:g}": torch.sigmoid(torch.logit(uniform) / tau) for tau in (0.3, 1, 3)}
+temperatures = pd.DataFrame(relaxed).melt(var_name="temperature", value_name="weight")
 edges = np.linspace(0, 1, 41)
-density = run.table(
-    "temperatures",
-    pd.DataFrame(
-        {"weight": (edges[1:] + edges[:-1]) / 2}
-        | {
-            str(tau): np.histogram(rows.weight, edges, density=True)[0]
-            for tau, rows in temperatures.groupby("temperature", sort=False)
-        }
-    ),
-)
+heights = {tau: np.histogram(w, edges, density=True)[0] for tau, w in relaxed.items()}
+run.table("temperatures", pd.DataFrame({"weight": (edges[1:] + edges[:-1]) / 2} | heights))
 
-# %% mystnb={"figure": {"name": "fig-gates-at-start", "caption": "Left: the gate α(x) at 20 initialisations (thin), their mean and its standard deviation. Right: density of the relaxed weight of ReLU where α = 0.5, for three temperatures."}, "image": {"alt": "Left: gates are gentle curves, on average near one half. Right: at temperature 0.3 the weight piles up near 0 and 1, at 1 it is uniform, at 3 it is a hump around one half."}}
+# %% mystnb={"figure": {"name": "fig-gates-at-start", "caption": "Left: the gate α(x) at 20 initialisations (thin), their mean and its standard deviation. Right: density of the relaxed weight of ReLU where α = 0.5, for three temperatures."}, "image": {"alt": "Left: gates are gentle curves, on average near one half. Right: at temperature 0.3 the weight piles up near 0 and 1, at 1 it is uniform, at 3 it is a hump around one half."}} tags=["remove-input"]
 figure, (left, right) = plt.subplots(1, 2)
 figures.runs_over_epochs(starts, "alpha", x="x", legend=None, ax=left)
 left.set(ylim=(0, 1), ylabel=r"$\alpha(x)$ before training", xlabel="$x$")
@@ -517,7 +455,7 @@ run.figure_data("gates", "temperatures")
 # inference can skip, the mean gradient is what is left of a gradient of one.
 
 # %%
-table = []
+rows = {}
 for name in activations.names():
     options = {"p": p, "positive": "mixed"} if name == "stocha" else {}
     activation = activations.make(name, **options)
@@ -525,33 +463,27 @@ for name in activations.names():
     leaf = normal.float().requires_grad_()
     y = activation(leaf, generator(seed, "activation", name))
     (gradient,) = torch.autograd.grad(y.sum(), leaf)
-    y = y.detach()
-    table.append(
-        {
-            "activation": name,
-            "mean": float(y.mean()),
-            "variance": float(y.var()),
-            "zeros": float((y == 0).float().mean()),
-            "mean gradient": float(gradient.mean()),
-            "no gradient": float((gradient == 0).float().mean()),
-        }
-    )
-table = run.table("normal_input", pd.DataFrame(table))
-shown = table.assign(activation=table.activation.map(figures.LABELS))
-shown.style.set_uuid("normal").hide(axis="index").format(precision=3)
+    rows[name] = {
+        "mean": float(y.mean()),
+        "variance": float(y.var()),
+        "zeros": float((y == 0).float().mean()),
+        "mean gradient": float(gradient.mean()),
+        "no gradient": float((gradient == 0).float().mean()),
+    }
+table = pd.DataFrame(rows).T.rename_axis("activation")
+table.rename(index=figures.LABELS).round(3)
 
-# %% tags=["hide-input"]
-by_name = table.set_index("activation")
-for name in ("relu", "silu", "stocha", "bernoulli_silu", "gumbel_stoch"):
+# %% tags=["remove-input"]
+run.table("normal_input", table.reset_index())
+for name, row in table.iterrows():
     short = name.replace("_", "-")
-    run.glue(f"zeros-{short}", by_name.loc[name, "zeros"], "{:.1%}")
-    run.glue(f"variance-{short}", by_name.loc[name, "variance"], "{:.3f}")
-    run.glue(f"gradient-{short}", by_name.loc[name, "mean gradient"], "{:.3f}")
-run.glue("samples-here", samples, "{:,}")
+    run.glue(f"zeros-{short}", row["zeros"], "{:.1%}")
+    run.glue(f"variance-{short}", row["variance"], "{:.3f}")
 
-# %% mystnb={"figure": {"name": "fig-normal-input", "caption": "Exact zeros of every activation for standard normal inputs."}, "image": {"alt": "Horizontal bars: ReLU and squared ReLU at one half, Bernoulli SiLU at one half, StochA at the share 1 - p of that, Gumbel StochA, whose gate is near one half, at about half of it, the others at zero."}}
+# %% mystnb={"figure": {"name": "fig-normal-input", "caption": "Exact zeros of every activation for standard normal inputs."}, "image": {"alt": "Horizontal bars: ReLU and squared ReLU at one half, Bernoulli SiLU at one half, StochA at the share 1 - p of that, Gumbel StochA, whose gate is near one half, at about half of it, the others at zero."}} tags=["remove-input"]
 figure, ax = plt.subplots(figsize=(figures.WIDTH, 2.8))
-ax.barh(shown.activation, shown.zeros, color=[figures.COLOURS[name] for name in table.activation])
+colours = [figures.COLOURS[name] for name in table.index]
+ax.barh([figures.LABELS[name] for name in table.index], table["zeros"], color=colours)
 ax.invert_yaxis()
 ax.set(xlabel="fraction of exact zeros", xlim=(0, 0.6))
 ax.grid(axis="y", visible=False)
@@ -575,7 +507,7 @@ run.figure_data("normal_input")
 # - StochA is ReLU plus, with probability $p$, a bump of at most {glue:text}`bump-max`. Its mean
 #   gradient is the gradient of its mean.
 # - The reading of $x \ge 0$ matters: only `mixed` is ReLU at $p = 0$ and SiLU at $p = 1$. It is
-#   the default here; `identity` and `silu` are ablations.
+#   the toy part's; `identity` is the paper's, and `silu` an ablation.
 # - Bernoulli SiLU has SiLU's mean, {glue:text}`noise-ratio` times StochA's largest noise, and a
 #   biased gradient.
 # - A gate's $\alpha$ is the weight (mixture) or probability (Gumbel) of ReLU. Its architecture is

@@ -237,7 +237,9 @@ table.rename(columns=names | {"val_accuracy": "accuracy"})
 # ## Accuracy
 
 # %% mystnb={"figure": {"name": "fig-toy-accuracy", "caption": "Share of validation samples classified correctly, over epochs: networks thin, mean thick, one standard deviation shaded."}, "image": {"alt": "Validation accuracy over epochs for each activation. Living networks rise to a common plateau; dead ones stay at the share of the more frequent class."}} tags=["remove-input"]
-figures.runs_over_epochs(curves, "val_accuracy").set_ylabel("validation accuracy")
+axes = figures.runs_over_epochs(curves, "val_accuracy")
+axes.set_ylabel("validation accuracy")
+figures.legend_below(axes.figure)
 show()
 
 # %% tags=["remove-input"]

@@ -15,55 +15,52 @@
 # %% [markdown]
 # # The width of the bottleneck
 #
-# The toy post trains two widths, 4 and 16. Here the width of all four hidden layers goes from 2
-# to 32 for the five activations, as a [sweep](../sweeps.md) over [one
-# configuration](14_toy_run.ipynb):
-# `sweeps/toy_bottleneck.yml`. The page reads the recorded table of that sweep; to make it anew:
+# The toy post trains two widths, 4 and 16: do its claims depend on that? {numref}`fig-width-loss`
+# decides for the losses: between networks, the activations' means span
+# {glue:text}`width-range-2` standard deviations at width 2 and {glue:text}`width-range-32` at 32.
+# For the sparsity {numref}`fig-width-sparsity` does: among the living, ReLU has
+# {glue:text}`width-sparsity-relu-least` to {glue:text}`width-sparsity-relu-most` whatever the width.
+#
+# The width of all four hidden layers goes from 2 to 32 for the five activations, as a
+# [sweep](../sweeps.md) over [one configuration](14_toy_run.ipynb): `sweeps/toy_bottleneck.yml`.
+# The page reads the recorded table of that sweep; to make it anew:
 #
 # ```sh
 # stocha sweep run sweeps/toy_bottleneck.yml --jobs 2
 # stocha sweep collect sweeps/toy_bottleneck.yml
-# sweeps/toy_bottleneck.yml
 # ```
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads the recorded sweep {smoke, book, full}
 
-# %% tags=["scales"]
+# %% tags=["scales", "remove-cell"]
 scales = {"smoke": {}, "book": {}, "full": {}}
 
-# %% tags=["hide-input"]
-import json
-
+# %% tags=["remove-input"]
 import matplotlib.pyplot as plt
-import pandas as pd
 
 from stocha import figures
-from stocha.base.paths import results_root
+from stocha.claims.ledger import Tables
 from stocha.study.session import open_run
 
 run = open_run("15_width", globals())
 figures.style()
-recorded = results_root() / "toy_bottleneck"
-points = run.table("points", pd.read_csv(recorded / "points.csv"))
-about = json.loads((recorded / "provenance.json").read_text())
-
+points = run.table("points", Tables()("toy_bottleneck", "points"))
 networks = points.groupby(["width", "activation"])["network"].nunique()
-run.glue("width-points", about["finished"])
+run.glue("width-points", points["run_id"].nunique())
 run.glue("width-networks", int(networks.min()))
 
 # %% [markdown]
 # {glue:text}`width-points` executions, {glue:text}`width-networks` networks for each width and
 # activation. Networks of the same number start from the same seed under every activation.
 
-# %% mystnb={"figure": {"name": "fig-width-loss", "caption": "Validation loss after the last epoch over the width of the four hidden layers. Thin: one network; thick: mean with its 95 % interval."}, "image": {"alt": "Validation loss against width from 2 to 32 on a logarithmic axis, one colour an activation. Loss falls with width and the activations lie close together."}}
-figures.sweep(points, "val_loss", "width", run="network", log=True)
+# %% mystnb={"figure": {"name": "fig-width-loss", "caption": "Validation loss after the last epoch over the width of the four hidden layers. Thin: one network; thick: mean with its 95 % interval."}, "image": {"alt": "Validation loss against width from 2 to 32 on a logarithmic axis, one colour an activation. Loss falls with width and the activations lie close together."}} tags=["remove-input"]
+axes = figures.sweep(points, "val_loss", "width", run="network", log=True)
+axes.set_ylabel("validation loss / nats")
 plt.show()
 
 # %% tags=["remove-input"]
 run.figure_data("points")
-
-# %% tags=["remove-cell"]
 means = points.groupby(["width", "activation"])["val_loss"].mean().unstack()
 spread = points.groupby(["width", "activation"])["val_loss"].std().unstack().mean(axis=1)
 range_in_sd = (means.max(axis=1) - means.min(axis=1)) / spread
@@ -84,10 +81,10 @@ run.glue("width-range-32", range_in_sd.loc[32], "{:.1f}")
 # A network is dead when it gives every validation sample the same class, or when a whole hidden
 # layer stays below the threshold. Share of dead networks:
 
-# %%
+# %% tags=["hide-input"]
 dead = points.groupby(["width", "activation"])["dead"].mean().unstack()
 run.table("dead", dead.reset_index())
-dead.round(2)
+dead.rename(columns=figures.LABELS).round(2)
 
 # %% [markdown]
 # ## Sparsity
@@ -103,8 +100,6 @@ plt.show()
 
 # %% tags=["remove-input"]
 run.figure_data("points")
-
-# %% tags=["remove-cell"]
 sparsity = living.groupby(["activation", "width"])["sparsity"].mean().unstack()
 for name in ("relu", "stocha", "learnable_stoch"):
     run.glue(f"width-sparsity-{name}-least", sparsity.loc[name].min(), "{:.3f}")
@@ -123,7 +118,7 @@ for name in ("relu", "stocha", "learnable_stoch"):
 # the last epoch, with the post's weight decay on the gates' parameters. T6 says one half at width
 # 4, T8 a strong preference for ReLU at width 16.
 
-# %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA."}}
+# %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA."}} tags=["remove-input"]
 gated = living.dropna(subset=["alpha"])
 figures.sweep(gated, "alpha", "width", run="network", log=True)
 plt.axhline(0.5, color="0.6", linewidth=0.8)

@@ -15,42 +15,58 @@
 # %% [markdown]
 # # The probability of SiLU, and what happens above zero
 #
-# The paper leaves open what StochA does for $x \ge 0$: the identity, always SiLU, or whatever the
-# draw says ([the three readings](10_activations.ipynb)). This sweep trains the toy network for
-# $p$ from 0 to 1 under each reading: `sweeps/toy_p.yml`, recorded with
+# Does the reading of StochA above zero matter, which the paper settles and the toy post changes?
+# {numref}`fig-p-loss` decides: a reading differs from the mixed one, network by network, in
+# {glue:text}`p-readings-resolved` of {glue:text}`p-readings` comparisons. The sparsity follows $p$
+# alone, {glue:text}`p-sparsity-half` at one half, whatever the reading ({numref}`fig-p-sparsity`).
+#
+# For $x \ge 0$ StochA may be the identity, always SiLU, or whatever the draw says ([the three
+# readings](10_activations.ipynb)). This sweep trains the toy network for $p$ from 0 to 1 under each:
+# `sweeps/toy_p.yml`, recorded with
 #
 # ```sh
 # stocha sweep run sweeps/toy_p.yml --jobs 2
 # stocha sweep collect sweeps/toy_p.yml
 # ```
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads the recorded sweep {smoke, book, full}
 
-# %% tags=["scales"]
+# %% tags=["scales", "remove-cell"]
 scales = {"smoke": {}, "book": {}, "full": {}}
 
-# %% tags=["hide-input"]
-import json
-
+# %% tags=["remove-input"]
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from stocha import figures
-from stocha.base.paths import results_root
+from stocha.base.statistics import estimate
+from stocha.claims.ledger import Tables
 from stocha.study.session import open_run
 
 run = open_run("16_probability", globals())
 figures.style()
-recorded = results_root() / "toy_p"
-points = run.table("points", pd.read_csv(recorded / "points.csv"))
-about = json.loads((recorded / "provenance.json").read_text())
-
+points = run.table("points", Tables()("toy_p", "points"))
 living = points[~points["dead"]]
-run.glue("p-dead", int(points["dead"].sum()))
 networks = points.groupby(["p", "positive"])["network"].nunique()
-run.glue("p-points", about["finished"])
+run.glue("p-dead", int(points["dead"].sum()))
+run.glue("p-points", points["run_id"].nunique())
 run.glue("p-networks", int(networks.min()))
+half = living[living["p"] == 0.5]
+run.glue("p-sparsity-half", half["sparsity"].mean(), "{:.3f}")
+line = (1 - living["p"]) * living.loc[living["p"] == 0, "sparsity"].mean()
+error = (living["sparsity"] - line).groupby(living["p"]).mean().abs().max()
+run.glue("p-line-error", float(error), "{:.3f}")
+wide = points.pivot(index=["p", "network"], columns="positive", values="val_loss")
+readings = pd.DataFrame(
+    {"reading": reading, "p": p, **vars(estimate(difference))}
+    for reading in ("identity", "silu")
+    for p, difference in (wide[reading] - wide["mixed"]).groupby("p")
+).rename(columns={"mean": "difference"})
+run.table("readings", readings)
+resolved = (readings["low"] > 0) | (readings["high"] < 0)
+run.glue("p-readings-resolved", int(resolved.sum()))
+run.glue("p-readings", len(readings))
 
 # %% [markdown]
 # {glue:text}`p-points` executions, {glue:text}`p-networks` networks for each $p$ and reading; networks of
@@ -58,22 +74,12 @@ run.glue("p-networks", int(networks.min()))
 # ([Toy classification](11_toy_classification.py) says what that means); a dead one is silent
 # whatever $p$ is, so the first figure shows the living.
 
-# %% mystnb={"figure": {"name": "fig-p-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the probability of SiLU, for the three readings of x at or above 0; living networks."}, "image": {"alt": "Sparsity falls in a nearly straight line from about one half at p = 0 to about zero at p = 1, alike for the three readings."}}
+# %% mystnb={"figure": {"name": "fig-p-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the probability of SiLU, for the three readings of x at or above 0; living networks."}, "image": {"alt": "Sparsity falls in a nearly straight line from about one half at p = 0 to about zero at p = 1, alike for the three readings."}} tags=["remove-input"]
 figures.sweep(living, "sparsity", "p", hue="positive", run="network")
 plt.show()
 
 # %% tags=["remove-input"]
 run.figure_data("points")
-
-# %% tags=["remove-cell"]
-at_half = living[living["p"] == 0.5]
-run.glue("p-sparsity-half", at_half["sparsity"].mean(), "{:.3f}")
-line = (1 - living["p"]) * living.loc[living["p"] == 0, "sparsity"].mean()
-run.glue(
-    "p-line-error",
-    float((living["sparsity"] - line).groupby(living["p"]).mean().abs().max()),
-    "{:.3f}",
-)
 
 # %% [markdown]
 # An activation is exactly zero when $x < 0$ and the draw says ReLU. Were half of the inputs
@@ -82,8 +88,9 @@ run.glue(
 # {glue:text}`p-sparsity-half`; a fair coin on inputs that are negative half of the time gives one
 # quarter, which is what T3 reports.
 
-# %% mystnb={"figure": {"name": "fig-p-loss", "caption": "Validation loss after the last epoch over the probability of SiLU, sampling in validation as in training."}, "image": {"alt": "Validation loss against the probability of SiLU for three readings of x at or above zero."}}
-figures.sweep(points, "val_loss", "p", hue="positive", run="network")
+# %% mystnb={"figure": {"name": "fig-p-loss", "caption": "Validation loss after the last epoch over the probability of SiLU, sampling in validation as in training."}, "image": {"alt": "Validation loss against the probability of SiLU for three readings of x at or above zero."}} tags=["remove-input"]
+axes = figures.sweep(points, "val_loss", "p", hue="positive", run="network")
+axes.set_ylabel("validation loss / nats")
 plt.show()
 
 # %% tags=["remove-input"]
@@ -93,31 +100,8 @@ run.figure_data("points")
 # Does the reading matter? Differences in validation loss to the mixed reading at the same $p$,
 # paired over networks, with 95 % intervals:
 
-# %%
-from stocha.base.statistics import estimate
-
-wide = points.pivot(index=["p", "network"], columns="positive", values="val_loss")
-rows = []
-for reading in ("identity", "silu"):
-    difference = wide[reading] - wide["mixed"]
-    for p_value, group in difference.groupby("p"):
-        found = estimate(group)
-        rows.append(
-            {
-                "reading": reading,
-                "p": p_value,
-                "difference": found.mean,
-                "low": found.low,
-                "high": found.high,
-            }
-        )
-readings = run.table("readings", pd.DataFrame(rows))
+# %% tags=["hide-input"]
 readings.round(4)
-
-# %% tags=["remove-cell"]
-resolved = (readings["low"] > 0) | (readings["high"] < 0)
-run.glue("p-readings-resolved", int(resolved.sum()))
-run.glue("p-readings", len(readings))
 
 # %% [markdown]
 # The interval excludes zero in {glue:text}`p-readings-resolved` of {glue:text}`p-readings`
