@@ -1,3 +1,5 @@
+import hashlib
+import json
 import math
 from types import ModuleType
 
@@ -108,6 +110,16 @@ def test_a_damaged_table_is_named(ours, damage):
     with pytest.raises(UserError, match=r"11_ours/numbers\.csv: ") as caught:
         ledger([half], Tables(ours.parent))
     assert "\n" not in str(caught.value)
+
+
+def test_a_digit_that_changed_since_it_was_recorded_gives_no_verdict(ours):
+    table = ours / "numbers.csv"
+    about = {"files": {table.name: hashlib.sha256(table.read_bytes()).hexdigest()}}
+    (ours / "provenance.json").write_text(json.dumps(about))
+    assert ledger([half], Tables(ours.parent))["verdict"].tolist() == ["replicated"]
+    table.write_text(table.read_text().replace("0.48", "0.68"))
+    with pytest.raises(UserError, match=r"11_ours/numbers\.csv: "):
+        ledger([half], Tables(ours.parent))
 
 
 def test_what_nothing_is_recorded_of_is_not_yet_studied(tmp_path):

@@ -20,6 +20,7 @@ import pandas as pd
 
 from stocha.base.errors import UserError
 from stocha.base.paths import results_root
+from stocha.base.recorded import read_table
 from stocha.base.statistics import Estimate
 
 
@@ -95,17 +96,16 @@ class Tables:
 
         Raises:
             FileNotFoundError: nothing of `notebook` is recorded.
-            UserError: the table is missing beside others, or cannot be read.
+            UserError: the table is missing beside others, or has not the bytes that were recorded.
         """
         path = self.root / notebook / f"{name}.csv"
         self.read.append(path)
         if not path.parent.is_dir():
             raise FileNotFoundError(f"{path.parent}: nothing is recorded")
         try:
-            return pd.read_csv(path)
-        except (ValueError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path}: allowed: a recorded table: {reason}") from None
+            return read_table(path)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
 
 
 Assess = Callable[[Tables], Assessment]
