@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from stocha import cli
-from stocha.hf import recipe, smollm2, training
+from stocha.hf import pretrained, recipe, smollm2, training
 from stocha.hf.exchange import current
 
 SMALL = {"tokens": 256, "batch": 2, "context": 16, "lr": 0.01, "alpha": 0.5, "stocha": 0.7}
@@ -117,5 +117,5 @@ def test_a_conversion_that_fails_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(smollm2, "_convert", fail)
     with pytest.raises(OSError, match="disk full"):
         smollm2.fetch()
-    assert not smollm2.fetched()
-    assert [path.name for path in tmp_path.iterdir()] == [smollm2.folder().name + ".lock"]
+    assert not pretrained.fetched()
+    assert [path.name for path in tmp_path.iterdir()] == [pretrained.folder().name + ".lock"]

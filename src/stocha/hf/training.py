@@ -118,11 +118,11 @@ def finetune(
             exchange(model, last, course.seed)
             done.observed += observe(model, done.steps)
 
-    saved = time.monotonic()
-    if done.steps == 0:
+    first, saved = done.steps, time.monotonic()
+    if first == 0:
         look()
     model.train()
-    for t in range(done.steps, course.steps):
+    for t in range(first, course.steps):
         at_step(model, arm, t, course.steps, seed=course.seed)
         loss = _step(model, batches, course, t, optimizer, list(trained.values()))
         done.losses.append(loss)
@@ -131,9 +131,11 @@ def finetune(
         if progress is not None:
             each = course.batch * course.context
             progress(done.steps * each, course.steps * each, f"loss {loss:.3f}")
-        if time.monotonic() - saved > SAVE_EVERY or done.steps == course.steps:
+        if time.monotonic() - saved > SAVE_EVERY and done.steps < course.steps:
             _store(state, done, trained, optimizer)
             saved = time.monotonic()
+    if done.steps > first:
+        _store(state, done, trained, None)
     exchange(model, last, course.seed)
     model.train(False)
     return done
@@ -160,14 +162,13 @@ def _step(
 
 
 def _store(
-    path: Path, done: Progressed, trained: dict[str, torch.nn.Parameter], optimizer: Any
+    path: Path, done: Progressed, trained: dict[str, torch.nn.Parameter], optimizer: Any | None
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     weights = {name: parameter.detach() for name, parameter in trained.items()}
-    torch.save(
-        {"done": vars(done), "weights": weights, "optimizer": optimizer.state_dict()}, partial
-    )
+    state = None if optimizer is None else optimizer.state_dict()  # a finished run needs none
+    torch.save({"done": vars(done), "weights": weights, "optimizer": state}, partial)
     partial.replace(path)
 
 
@@ -178,7 +179,8 @@ def _restore(
         return Progressed()
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(found["optimizer"])
+        if found["optimizer"] is not None:
+            optimizer.load_state_dict(found["optimizer"])
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(found["weights"][name])

@@ -1,0 +1,149 @@
+"""What the chapters on a pretrained model compute, on a model that was never trained."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.hf.conftest import tiny
+
+from stocha.base.parameters import at_scale
+from stocha.hf import pretrained, relufication, swap, training
+from stocha.hf.evaluation import evaluate
+from stocha.hf.exchange import current, use
+from stocha.hf.text import docstrings, tokens
+from stocha.hf.training import Course
+from stocha.lm.corpus import Document, PythonPackages
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path))
+
+
+def few(monkeypatch):
+    """A corpus of four small files, whose docstrings a test can read."""
+    found = [
+        Document(f"{split}/{n}.py", f'"""{text} {n}"""\nx = 1\n', split)
+        for split, text in (("train", "a b c " * 60), ("validation", "d e " * 60))
+        for n in range(2)
+    ]
+    held = Document("heldout/0.py", '"""f g ' + "h i " * 90 + '"""\ny = "z"\n', "heldout")
+    monkeypatch.setattr(PythonPackages, "documents", lambda self: iter([*found, held]))
+
+
+def test_docstrings_are_the_prose_and_nothing_else():
+    source = '"""One."""\ndef f():\n    """Two.\n\n    Three."""\n    return "four"\n'
+    documents = [Document("a.py", source, "train"), Document("b.py", "x = (", "train")]
+    assert [d.text for d in docstrings(documents)] == ["One.\n\nTwo.\n\nThree."]
+
+
+def test_tokens_end_each_document_and_keep_their_order(saved):
+    _, tokenizer = pretrained.load(str(saved))
+    documents = [Document(f"{n}.py", f"text {n}", "train") for n in range(5)]
+    ids = tokens(documents, tokenizer)
+    assert (ids == tokenizer.eos_token_id).sum() == 5
+    assert np.array_equal(tokens(documents[::-1], tokenizer), ids)
+    assert np.array_equal(tokens(documents, tokenizer, 7), ids[:7])
+    with pytest.raises(ValueError, match=r"^text: allowed: "):
+        tokens([], tokenizer)
+
+
+def test_the_loss_is_the_mean_negative_log_probability(tokens):
+    model = use(tiny(), "relu")
+    ids = tokens.flatten().numpy().astype(np.uint32)
+    found = evaluate(model, ids, 2, 8)
+    with torch.no_grad():
+        rows = torch.from_numpy(ids[:17].astype(np.int64)).unfold(0, 9, 8)
+        expected = [
+            F.cross_entropy(model(row[None, :-1]).logits[0].double(), row[1:]).item()
+            for row in rows
+        ]
+    assert found.losses == pytest.approx(expected, abs=1e-5)
+    assert found.loss == pytest.approx(np.mean(expected), abs=1e-5)
+    assert all(0.2 < share < 0.8 for share in found.zeros)
+    with pytest.raises(ValueError, match=r"^tokens=24: allowed: \[1, 23\]"):
+        evaluate(model, ids, 3, 8)
+
+
+def test_the_swap_s_tables(monkeypatch):
+    few(monkeypatch)
+    config = at_scale(swap.Config, "smoke", tokens=128, context=64, draws=2)
+    found = swap.run(config)
+    losses, zeros = found.tables["losses"], found.tables["zeros"]
+    drawn = losses.groupby("activation")["draw"].nunique()
+    assert (drawn["relu"], drawn["silu"], drawn["stocha(0.5)"]) == (1, 1, 2)
+    assert set(losses["window"]) == {0, 1}
+    shares = zeros.groupby("activation")["zeros"].mean()
+    assert shares["silu"] == 0
+    assert shares["stocha(0.7)"] == pytest.approx(0.3 * shares["relu"], abs=0.01)
+    pd.testing.assert_frame_equal(losses, swap.run(config).tables["losses"])
+
+
+def test_an_interrupted_fine_tuning_gives_the_same_tables(monkeypatch):
+    few(monkeypatch)
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    config = at_scale(relufication.Config, "smoke", context=32, windows=1, tokens=1024)
+
+    def interrupt(done, total, doing):
+        if done == 5 * 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        relufication.run(config, interrupt)
+    resumed = relufication.run(config)
+    model, _ = relufication.finished(config)
+    assert current(model) == "relu"
+    for state in (relufication.cache_root() / "hf").iterdir():
+        state.unlink()
+    whole = relufication.run(config)
+    assert resumed.tables.keys() == whole.tables.keys()
+    for name, table in whole.tables.items():
+        pd.testing.assert_frame_equal(table, resumed.tables[name])
+    again, _ = relufication.finished(config)
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
+
+
+def test_what_is_recorded_of_a_fine_tuning(monkeypatch):
+    few(monkeypatch)
+    small = {"context": 32, "windows": 1, "tokens": 2048, "lr": 0.003}
+    tables = relufication.run(at_scale(relufication.Config, "smoke", **small)).tables
+    assert sorted(set(tables["evaluation"]["tokens"])) == [0, 1024, 2048]
+    assert set(tables["evaluation"]["text"]) == set(relufication.TEXTS)
+    assert len(tables["training"]) == 16
+    losses = tables["training"]["loss"]
+    assert losses.iloc[-4:].mean() < losses.iloc[:4].mean() - 0.1
+    (summary,) = tables["summary"].to_dict("records")
+    last = tables["evaluation"].query("tokens == 2048 and text == 'heldout'")["loss"].mean()
+    assert summary["heldout"] == pytest.approx(last)
+    assert 0.3 < summary["zeros"] < 0.7
+
+
+def test_the_rate_rises_and_follows_one_cosine():
+    course = Course("silu+ft(0.1)", steps=100, lr=1.0, warmup=0.1)
+    rates = [course.rate(t) for t in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (t + 1) for t in range(10)])
+    assert rates[-1] == pytest.approx(0.01)
+    assert all(a > b for a, b in pairwise(rates[9:]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"arm": "stoch"}, "arm='stoch': activation='stoch': allowed: "),
+        ({"tokens": 0}, "tokens=0: allowed: "),
+        ({"precision": "half"}, "precision='half': allowed: "),
+    ],
+)
+def test_a_mistake_is_one_line(changes, line):
+    with pytest.raises(ValueError, match=f"^{line}.*$"):
+        relufication.Config(**changes)
+
+
+def test_a_missing_model_is_one_line():
+    with pytest.raises(ValueError, match=r"^model=smollm2: .*stocha model fetch smollm2$"):
+        swap.run(swap.Config())
