@@ -245,7 +245,7 @@ class RReLU(Activation):
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3) -> None:
         super().__init__()
         if not 0 < lower <= upper:
-            raise ValueError(f"lower={lower}, upper={upper}: allowed is 0 < lower <= upper")
+            raise ValueError(f"lower={lower}, upper={upper}: allowed: 0 < lower <= upper")
         self.lower, self.upper = lower, upper
 
     @property
@@ -484,7 +484,7 @@ class GumbelStochA(Activation):
     ) -> None:
         super().__init__()
         if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature={temperature}: allowed is a finite number > 0")
+            raise ValueError(f"temperature={temperature}: allowed: a finite number > 0")
         self.temperature = float(temperature)
         self.train_mode = _choice("train", train, GUMBEL_MODES)
         self.test_mode = _choice("test", test, GUMBEL_MODES)
@@ -606,13 +606,13 @@ def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
 
 def _probability(p: float) -> float:
     if not 0 <= p <= 1:
-        raise ValueError(f"p={p}: allowed is a probability in [0, 1]")
+        raise ValueError(f"p={p}: allowed: a probability in [0, 1]")
     return float(p)
 
 
 def _positive(option: str, value: int) -> int:
     if value < 1:
-        raise ValueError(f"{option}={value}: allowed is a whole number >= 1")
+        raise ValueError(f"{option}={value}: allowed: a whole number >= 1")
     return value
 
 

@@ -326,9 +326,9 @@ class Alternate(Arm):
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise ValueError(f"every={self.every}: allowed is a whole number >= 1")
+            raise ValueError(f"every={self.every}: allowed: a whole number >= 1")
         if not self.turn:
-            raise ValueError("turn=(): allowed is at least one phase")
+            raise ValueError("turn=(): allowed: at least one phase")
 
     def phase_at(self, t: int, total: int) -> Phase:
         _check_step(t, total)
@@ -383,7 +383,7 @@ def switch_step(alpha: float, total: int) -> int:
     """
     _unit("alpha", alpha)
     if total < 1:
-        raise ValueError(f"total={total}: allowed is a whole number >= 1")
+        raise ValueError(f"total={total}: allowed: a whole number >= 1")
     # 0.29·50 is 14.499999999999998 in binary: rounding to 9 digits first makes it the half it is
     return total - math.floor(round(alpha * total, 9) + 0.5)
 
@@ -428,11 +428,11 @@ def _parsed(name: str, reading: dict[str, Value]) -> Arm:
     begins, *ends = _split(name, "+")
     word, arguments = _taken(begins)
     if len(ends) > 1 or (ends and word in ("anneal", "alternate")):
-        raise ValueError("allowed is one switch, between two activations")
+        raise ValueError("allowed: one switch, between two activations")
     if word == "anneal":
         given = {"start": "1", "end": "0"} | dict(_option(argument) for argument in arguments)
         if "p" in given:
-            raise ValueError(f"p={given['p']}: allowed are start and end")
+            raise ValueError(f"p={given['p']}: allowed: start and end")
         shape, *ends = given.pop("shape", "linear"), given.pop("start"), given.pop("end")
         start, end = (_read("start and end", text, float) for text in ends)
         return Anneal(shape, start, end, _phase("stocha", given, reading))
@@ -472,14 +472,14 @@ def _phase(activation: str, given: dict[str, str], reading: dict[str, Value]) ->
 def _taken(text: str) -> tuple[str, list[str]]:
     found = _CALL.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r}: allowed is a name, or name(argument,…)")
+        raise ValueError(f"{text!r}: allowed: a name, or name(argument,…)")
     return found[1], _split(found[2], ",") if found[2] else []
 
 
 def _option(text: str) -> tuple[str, str]:
     option, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r}: allowed is option=value")
+        raise ValueError(f"{text!r}: allowed: option=value")
     return option, value
 
 
@@ -487,7 +487,7 @@ def _read(option: str, text: str, kind: Callable[[str], V]) -> V:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{option}={text!r}: allowed is a number") from None
+        raise ValueError(f"{option}={text!r}: allowed: a number") from None
 
 
 def _split(text: str, at: str) -> list[str]:
@@ -504,12 +504,12 @@ def _split(text: str, at: str) -> list[str]:
 
 def _unit(parameter: str, value: float) -> float:
     if not 0 <= value <= 1:
-        raise ValueError(f"{parameter}={value}: allowed is a number in [0, 1]")
+        raise ValueError(f"{parameter}={value}: allowed: a number in [0, 1]")
     return float(value)
 
 
 def _check_step(t: int, total: int) -> None:
     if total < 1:
-        raise ValueError(f"total={total}: allowed is a whole number >= 1")
+        raise ValueError(f"total={total}: allowed: a whole number >= 1")
     if not 0 <= t < total:
-        raise ValueError(f"t={t}: allowed is a step from 0 to total - 1 = {total - 1}")
+        raise ValueError(f"t={t}: allowed: a step from 0 to total - 1 = {total - 1}")

@@ -168,7 +168,7 @@ def test_a_gate_outlives_its_options_and_is_there_from_the_first_step(tokens, tm
     resumed.train()
     assert_same(run, resumed)
     make_run(tokens, tmp_path, Arm.parse("learnable_stoch+ft(0.25)")).train()
-    with pytest.raises(ValueError, match=r"^arm=relu\+learnable_stoch\(0.25\): allowed is a gate"):
+    with pytest.raises(ValueError, match=r"^arm=relu\+learnable_stoch\(0.25\): allowed: a gate"):
         make_run(tokens, tmp_path, Arm.parse("relu+learnable_stoch(0.25)"))
 
 

@@ -21,5 +21,5 @@ def test_processes_give_the_runs_in_order():
 
 
 def test_workers_are_checked():
-    with pytest.raises(ValueError, match=r"^workers=0: allowed is an integer >= 1$"):
+    with pytest.raises(ValueError, match=r"^workers=0: allowed: an integer >= 1$"):
         reference.train(replace(SMALL, runs=1), workers=0)

@@ -9,7 +9,7 @@ from typing import Any
 def _at_least(minimum: float, **values: float) -> None:
     for name, value in values.items():
         if not value >= minimum:
-            raise ValueError(f"{name}={value}: allowed is a number >= {minimum}")
+            raise ValueError(f"{name}={value}: allowed: a number >= {minimum}")
 
 
 def fingerprint(value: Any) -> str:
@@ -138,9 +138,9 @@ class TrainConfig:
         _at_least(0, weight_decay=self.weight_decay, floor=self.floor, warmup=self.warmup)
         for name in ("lr", "clip"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)}: allowed is a number > 0")
+                raise ValueError(f"{name}={getattr(self, name)}: allowed: a number > 0")
         if not 0 <= self.decay < 1:
-            raise ValueError(f"decay={self.decay}: allowed is a fraction in [0, 1)")
+            raise ValueError(f"decay={self.decay}: allowed: a fraction in [0, 1)")
         if self.schedule not in ("cosine", "wsd"):
             raise ValueError(f"schedule={self.schedule!r}: allowed: cosine, wsd")
         if self.batch % self.micro_batch:

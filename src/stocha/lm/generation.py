@@ -30,11 +30,11 @@ def generate(
     Raises ValueError if prompt and continuation exceed the context, or a parameter is impossible.
     """
     if not temperature >= 0:
-        raise ValueError(f"temperature={temperature}: allowed is a number >= 0")
+        raise ValueError(f"temperature={temperature}: allowed: a number >= 0")
     if len(prompt) < 1:
         raise ValueError("prompt: needs at least one token")
     if samples < 1 or new_tokens < 1:
-        raise ValueError(f"samples={samples}, new_tokens={new_tokens}: allowed are numbers >= 1")
+        raise ValueError(f"samples={samples}, new_tokens={new_tokens}: allowed: numbers >= 1")
     if len(prompt) + new_tokens > model.config.context:
         raise ValueError(
             f"new_tokens={new_tokens}: with a prompt of {len(prompt)} tokens at most "

@@ -20,7 +20,7 @@ def train(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     Raises ValueError for a vocabulary without room for the bytes, or larger than the texts fill.
     """
     if not 257 <= vocabulary <= 65_536:
-        raise ValueError(f"vocabulary={vocabulary}: allowed is 257 to 65536 (16-bit token ids)")
+        raise ValueError(f"vocabulary={vocabulary}: allowed: 257 to 65536 (16-bit token ids)")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

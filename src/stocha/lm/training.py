@@ -197,7 +197,7 @@ class Run:
         gates = [phase.gate for _, _, phase in self.arm.phases(self.total)]
         for before, gate in pairwise(gates):
             if gate and gate != before:
-                raise ValueError(f"arm={self.arm.name}: allowed is a gate from the first step on")
+                raise ValueError(f"arm={self.arm.name}: allowed: a gate from the first step on")
 
     def _use(self, step: int) -> None:
         """Put the activation of `step` in force, unless it is; a gate outlives its options."""

@@ -19,7 +19,7 @@ def training_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         ValueError: workers < 1.
     """
     if workers < 1:
-        raise ValueError(f"workers={workers}: allowed is an integer >= 1")
+        raise ValueError(f"workers={workers}: allowed: an integer >= 1")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
         wait([pool.submit(torch.get_num_threads) for _ in range(workers)])

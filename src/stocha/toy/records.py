@@ -186,10 +186,10 @@ def stack(histories: Sequence[History]) -> History:
         ValueError: no history, or histories of different configurations.
     """
     if not histories:
-        raise ValueError("histories=[]: allowed is at least one")
+        raise ValueError("histories=[]: allowed: at least one")
     config = histories[0].config
     if any(h.config != config for h in histories):
-        raise ValueError("histories: allowed are runs of one configuration")
+        raise ValueError("histories: allowed: runs of one configuration")
     joined = History(config, tuple(seed for h in histories for seed in h.seeds))
     for f in fields(History):
         if isinstance(getattr(joined, f.name), np.ndarray):
