@@ -443,7 +443,7 @@ def test_make_knows_every_name_and_only_gates_have_gates() -> None:
             r"width=None: .*needs the layer's width",
         ),
         (lambda: A.make("learnable_stoch", runs=0), r"runs=0: allowed: a whole number >= 1"),
-        (lambda: A.make("rrelu", lower=0.5, upper=0.1), r"lower=0.5, upper=0.1: allowed is"),
+        (lambda: A.make("rrelu", lower=0.5, upper=0.1), r"lower=0.5, upper=0.1: allowed:"),
         (lambda: A.stocha(torch.zeros(3), 0.5), r"generator=None: stocha draws here"),
         (lambda: A.make("rrelu")(torch.zeros(3)), r"generator=None: rrelu draws here"),
         (lambda: A.make("gumbel_stoch")(torch.zeros(3)), r"generator=None: gumbel_stoch draws"),
