@@ -30,11 +30,11 @@ scales = {"smoke": {}, "book": {}, "full": {}}
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
+from stocha.claims.lm_paper import ends_with_relu
 
 from stocha import figures
 from stocha.base.paths import project_root
 from stocha.claims import campaign
-from stocha.claims.lm_paper import ends_with_relu
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 

@@ -1,6 +1,6 @@
 """Every claim of the ledger, in its order."""
 
-from stocha.claims import open_questions, paper, sparse, toy
+from stocha.claims import lm, open_questions, sparse, toy
 from stocha.claims.ledger import claims_in
 
-CLAIMS = claims_in(toy, paper, sparse, open_questions)
+CLAIMS = claims_in(toy, lm, sparse, open_questions)

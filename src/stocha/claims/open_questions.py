@@ -3,9 +3,9 @@
 from functools import partial
 
 from stocha.base.statistics import Estimate, estimate
-from stocha.claims.campaign import by_seed, paired, recorded
 from stocha.claims.ledger import Assessment, Claim, Tables, Verdict, claim
 from stocha.claims.toy import CLASSIFICATION, final_losses
+from stocha.lm.campaign import by_seed, paired, recorded
 
 GRADUAL = "13_gradual_or_sudden"
 _SOURCE = "the two posts"

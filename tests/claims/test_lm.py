@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from stocha.claims.all import CLAIMS
-from stocha.claims.campaign import SWEEPS
 from stocha.claims.ledger import Assessment, Tables, Verdict, assess
 from stocha.claims.open_questions import GRADUAL, q1_gradual_against_flip
+from stocha.lm.campaign import SWEEPS
 
 CAMPAIGN, MORE = SWEEPS
 BY_ID = {claim.id: claim for claim in CLAIMS}

@@ -1,0 +1,177 @@
+"""The recorded runs of a campaign: its sweeps as one table, and differences paired by seed.
+
+Arms have the names that `stocha.arms` reads: `silu`, `stocha(0.5)`, `silu+ft(0.1)`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stocha.arms import PARAMETERS, Arm, planned
+from stocha.base.errors import UserError
+from stocha.base.statistics import Estimate, estimate, number
+
+SWEEPS = ("lm_campaign", "lm_campaign_more")
+READING = {"positive": "mixed"}
+"""What the names in the first campaign's tables are silent about: it drew for all x."""
+
+LEAST_SEEDS = 3
+"""A difference over fewer decides nothing (protocol)."""
+PROBABILITIES = (0.3, 0.5, 0.7)
+
+Read = Callable[[str, str], pd.DataFrame]
+"""(sweep, table) → the recorded table; FileNotFoundError where nothing of the sweep is."""
+
+
+def recorded(read: Read, name: str, sweeps: Iterable[str] = SWEEPS) -> pd.DataFrame:
+    """The rows of the table `name` of all sweeps.
+
+    Of an arm and seed that two sweeps hold, the first sweep's rows are kept.
+
+    Raises:
+        FileNotFoundError: no sweep has recorded it.
+        UserError: its runs were trained on different corpora.
+    """
+    found: list[pd.DataFrame] = []
+    for sweep in sweeps:
+        try:
+            rows = read(sweep, name)
+        except FileNotFoundError:
+            continue
+        known = {pair for part in found for pair in _runs(part)}
+        found.append(rows[[pair not in known for pair in _runs(rows)]])
+    if not found:
+        raise FileNotFoundError(f"{name}.csv of {', '.join(sweeps)}")
+    table = pd.concat(found, ignore_index=True)
+    corpora = sorted(set(table["corpus"])) if "corpus" in table else []
+    if len(corpora) > 1:
+        raise UserError(
+            f"{', '.join(sweeps)}: runs on the corpora {', '.join(corpora)} are not comparable"
+        )
+    return table
+
+
+def _runs(rows: pd.DataFrame) -> list[tuple[Any, Any]]:
+    return list(zip(rows["arm"], rows["seed"], strict=True))
+
+
+def label(arm: str) -> str:
+    """An arm's name in words, as the protocol writes it: `StochA(0.5) + Swi+FT(0.1)`."""
+    return Arm.parse(arm).label
+
+
+def labels(points: pd.DataFrame) -> dict[str, str]:
+    """The arms of a table in its order, each with its name in words."""
+    return {str(arm): label(arm) for arm in dict.fromkeys(points["arm"])}
+
+
+def arm_of(point: Mapping[str, Any]) -> str:
+    """The name in the first campaign's tables of a run with the parameters `point`."""
+    return planned(**{name: point[name] for name in PARAMETERS}).named(**READING)
+
+
+def ends_with_relu(arm: str) -> bool:
+    """Whether a model of this arm is a ReLU model after its last step."""
+    return arm in ("relu", "anneal") or "+ft(" in arm
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean over seeds, most often of a paired difference, and how many seeds it rests on."""
+
+    name: str
+    estimate: Estimate
+    seeds: int
+
+    @property
+    def sign(self) -> int:
+        """1 or −1 where its interval excludes zero, else, or over too few seeds, 0."""
+        if self.seeds < LEAST_SEEDS:
+            return 0
+        return int(self.estimate.low > 0) - int(self.estimate.high < 0)
+
+    def value(self, spec: str = "+.4f") -> str:
+        """`+0.012 [+0.003, +0.021], 3 seeds`; without an interval for one seed."""
+        count = f"{self.seeds} seed" + "s" * (self.seeds != 1)
+        if self.seeds == 0:
+            return f"—, {count}"
+        mean = number(self.estimate.mean, spec)
+        return f"{mean if self.seeds == 1 else self.estimate.text(spec)}, {count}"
+
+    def text(self, spec: str = "+.4f") -> str:
+        """The value after its name."""
+        return f"{self.name} {self.value(spec)}"
+
+    def row(self, spec: str = "+.4f") -> dict[str, str | int]:
+        """Mean, interval and seeds, as the cells of a table to read."""
+        mean, _, interval = self.estimate.text(spec).partition(" ")
+        return {
+            "mean": mean if self.seeds else "—",
+            "95 % interval": interval if self.seeds > 1 else "—",
+            "seeds": self.seeds,
+        }
+
+
+def over_seeds(values: pd.Series, name: str = "") -> Difference:
+    """The mean of one value a seed; seeds without a value do not count."""
+    known = values.dropna()
+    found = estimate(known) if len(known) else Estimate(math.nan, -math.inf, math.inf)
+    return Difference(name, found, len(known))
+
+
+def by_seed(points: pd.DataFrame, column: str) -> pd.DataFrame:
+    """`column` of every run: rows seeds, columns arms."""
+    return points.pivot(index="seed", columns="arm", values=column)
+
+
+def paired(wide: pd.DataFrame, first: str, second: str) -> Difference:
+    """`first` − `second` over the seeds that both have, of a table as `by_seed` makes it."""
+    wide = wide.reindex(columns=wide.columns.union([first, second]))
+    names = [f"({shown})" if " + " in (shown := label(arm)) else shown for arm in (first, second)]
+    return over_seeds(wide[first] - wide[second], " − ".join(names))
+
+
+def best_stocha(points: pd.DataFrame, ending: str = "") -> tuple[str, str | None]:
+    """The arm `stocha(p)` + `ending` with the lowest mean loss over common seeds.
+
+    With it the arm with p = 0.5, where that is another one and recorded; without any, that arm.
+    """
+    wide, usual = by_seed(points, "loss"), f"stocha(0.5){ending}"
+    arms = [arm for p in PROBABILITIES if (arm := f"stocha({p:g}){ending}") in wide]
+    common = wide[arms].dropna()
+    best = usual if common.empty else str(common.mean().idxmin())
+    return best, usual if usual != best and usual in arms else None
+
+
+def margins(probes: pd.DataFrame, first: str, second: str) -> dict[str, Difference]:
+    """Paired difference of the mean margin, each model with its own activation, by probe."""
+    own = probes[probes["form"] == "own"]
+    return {
+        str(probe): paired(by_seed(rows, "margin"), first, second)
+        for probe, rows in own.groupby("probe", sort=False)
+    }
+
+
+def recovery(switch_loss: pd.DataFrame, points: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Per seed of `arm`: `rise` at the switch, and `gone`, how much of it a quarter later.
+
+    A quarter of the steps after the switch lies between two evaluated steps: linear in the
+    logarithm of the step.
+    """
+    rows = {}
+    steps = points[points["arm"] == arm].set_index("seed")["steps_after"]
+    for seed, found in switch_loss[switch_loss["arm"] == arm].groupby("seed"):
+        loss = found.set_index("after")["loss"].sort_index()
+        later = loss[loss.index >= 1]
+        if seed not in steps.index or later.empty or not {-1, 0} <= set(loss.index):
+            continue
+        quarter = steps[seed] / 4
+        if not later.index.min() <= quarter <= later.index.max():
+            continue
+        then = float(np.interp(math.log(quarter), np.log(later.index), later))
+        rows[seed] = {"rise": loss[0] - loss[-1], "gone": loss[0] - then}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["rise", "gone"])
