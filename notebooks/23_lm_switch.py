@@ -9,16 +9,14 @@
 #     language: python
 #     name: python3
 #   stocha:
-#     inputs: ["results/lm_campaign*/*.csv", "sweeps/lm_campaign*.yml", "notebooks/21_lm_run.py"]
+#     inputs: ["results/lm_campaign*/*.csv", "sweeps/lm_campaign.yml"]
 # ---
 
 # %% [markdown]
 # # The switch
 #
-# Swi+FT(α) trains with one activation and flips to ReLU for the last share α of the steps: no new
-# warm-up, no reset of the optimizer. Claim L3 says that the loss spikes at the flip and recovers
-# quickly {cite:p}`lomeli2025stochastic`. Around the switch every run of the campaign was evaluated
-# on a part of the validation windows: before it, at it, and after 1, 2, 4, … further steps.
+# The loss spikes at the switch to ReLU and recovers quickly, says claim L3
+# {cite:p}`lomeli2025stochastic`.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads recorded runs {smoke, book, full}
@@ -28,15 +26,13 @@ scales = {"smoke": {}, "book": {}, "full": {}}
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from IPython.display import Markdown, display
 
 from stocha import figures
 from stocha.arms import switch_step
 from stocha.base.paths import project_root
-from stocha.claims import campaign
-from stocha.claims.lm_paper import recovery
+from stocha.claims.ledger import Tables
+from stocha.lm import campaign
 from stocha.lm import schedule as rates
 from stocha.lm.config import TrainConfig
 from stocha.study.session import open_run
@@ -45,39 +41,81 @@ from stocha.study.sweeps.specification import read_sweep
 run = open_run("23_lm_switch", globals())
 figures.style()
 pd.options.display.max_colwidth = None
-sweeps = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
-points = campaign.recorded_or_empty("points")
-progress = campaign.progress([p for s in sweeps for p in s.points], points)
-switching = progress[progress["arm"].str.contains(r"\+")]
-done, wanted = switching["recorded"].sum(), switching[["recorded", "missing"]].sum().sum()
-if missing := campaign.incomplete(campaign.SWEEPS, done, wanted):
-    display(Markdown(missing))
+points, losses, layers = (
+    campaign.recorded(Tables(), name) for name in ("points", "switch_loss", "switch_layers")
+)
+steps = [-1, 0, *(2**k for k in range(20))]
+ticks = ["before", *map(str, steps[1:])]
+for table in (losses, layers):
+    table["place"] = table["after"].map(steps.index)
+before = losses[losses["after"] == -1].set_index(["arm", "seed"])["loss"]
+losses["rise"] = losses["loss"] - losses.set_index(["arm", "seed"]).index.map(before)
+run.table("switch_loss", losses)
+run.table("switch_layers", layers)
+
+
+def along(rows, column, ax, legend=None, hue="arm", names=None):
+    """Draw `column` over the steps after the switch, each seed thin."""
+    look = {"hue": hue, "run": "seed", "kind": "t", "names": names, "legend": legend}
+    figures.runs_over_epochs(rows, column, x="place", ax=ax, **look)
+    shown = sorted(rows["place"].unique())
+    ax.set_xticks(shown, [ticks[place] for place in shown])
+    ax.set_xlabel("steps after the switch")
+
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-spike", "caption": "Validation loss around the switch to ReLU, less the loss just before it with the activation before it. At 0 the weights are the same and the activation is ReLU. Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Two panels of the change of the validation loss over steps after the switch, from before the switch through 0, 1, 2, 4 and so on. Left: SiLU switched to ReLU at three shares of the run. Right: StochA of several p switched at one tenth."}}
+groups = {
+    "from SiLU": losses["arm"].str.match(r"silu\+ft"),
+    "from StochA, α = 0.1": losses["arm"].str.match(r"stocha.*\+ft\(0\.1\)"),
+}
+figure, panels = plt.subplots(1, 2, sharey=True)
+for panel, (title, chosen) in zip(panels, groups.items(), strict=True):
+    along(losses[chosen].sort_values("arm", kind="stable"), "rise", panel, "legend")
+    panel.set(title=title, ylabel="change of the loss / nats")
+panels[1].set_ylabel("")
+plt.show()
+
+# %% tags=["remove-input"]
+run.figure_data("switch_loss")
+
+# %% tags=["remove-cell"]
+rows = {}
+for arm in dict.fromkeys(losses["arm"]):
+    found = campaign.recovery(losses, points, arm)
+    spike, gone = campaign.over_seeds(found["rise"]), found["gone"].mean()
+    share = f"{gone / spike.estimate.mean:.0%}" if spike.estimate.mean > 0 else "—"
+    rows[campaign.label(arm)] = {"spike / nats": spike.value(), "recovered": share}
+spikes = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+run.table("spikes", spikes.reset_index())
+run.glue("lm-switch-spike", spikes.loc["Swi+FT(0.1)", "spike / nats"])
+run.glue("lm-switch-recovered", spikes.loc["Swi+FT(0.1)", "recovered"])
 
 # %% [markdown]
+# **It spikes, and recovers in part.** From SiLU at α = 0.1 the spike, in nats, is {glue:text}`lm-switch-spike`;
+# recovered a quarter of the fine-tuning later: {glue:text}`lm-switch-recovered`, where L3 asks for nine tenths. From
+# StochA, whose negative side is a draw of zero already, there is less to recover from.
+#
 # ## How much training is left
 #
-# The learning rate follows one cosine over the whole run, down to a hundredth of its peak. A late
-# switch therefore has few steps, and they are small: the last column is what they receive of the learning
+# Swi+FT(α) trains with one activation and flips to ReLU for the last share α of the steps: no new
+# warm-up, no reset of the optimizer. The learning rate follows one cosine over the whole run, down to a hundredth of
+# its peak. A late switch therefore has few steps, and they are small: the last column is what they receive of the learning
 # rate summed over all steps.
 
 # %% tags=["hide-input"]
-full = sweeps[0].points[0]
+sweep = read_sweep(project_root() / "sweeps" / "lm_campaign.yml").points
+full = sweep[0]
 settings = TrainConfig(**{name: full[name] for name in ("tokens", "batch", "lr", "warmup")})
 total = settings.steps(full["context"])
 rows = []
-for alpha in sorted({point["alpha"] for point in sweeps[0].points}):
+for alpha in sorted({point["alpha"] for point in sweep}):
     switch = switch_step(alpha, total)
-    rows.append(
-        {
-            "α": alpha,
-            "switch at step": switch,
-            "steps after": total - switch,
-            "tokens after": (total - switch) * full["batch"] * full["context"],
-            "rate at the switch / peak": f"{rates.multiplier(switch, total, settings):.2%}",
-            "share of the summed rate": f"{rates.share_after(switch, total, settings):.2%}",
-        }
-    )
-left = run.table("left", pd.DataFrame(rows))
+    share = rates.share_after(switch, total, settings)
+    rows.append([alpha, switch, total - switch, (total - switch) * full["batch"] * full["context"]])
+    rows[-1] += [f"{rates.multiplier(switch, total, settings):.2%}", f"{share:.2%}"]
+columns = ["α", "switch at step", "steps after", "tokens after"]
+columns += ["rate at the switch / peak", "share of the summed rate"]
+left = run.table("left", pd.DataFrame(rows, columns=columns))
 run.glue("lm-switch-total", total, "{:,}")
 left.set_index("α")
 
@@ -85,79 +123,18 @@ left.set_index("α")
 # Of {glue:text}`lm-switch-total` steps in all.
 #
 # ## Spike and recovery
+#
+# Around the switch every run of the [first campaign](../lm_first_campaign.md) was evaluated on a part of the
+# validation windows: before it, at it, and after 1, 2, 4, … further steps. Height of the spike, and what is gone of it a
+# quarter of the fine-tuning later; means over seeds with 95 % t-intervals where there are several seeds. *Recovered* is the
+# ratio of the means, and can exceed 100 %: the model also goes on learning. Where the spike is small or negative, the ratio
+# says nothing.
 
 # %% tags=["hide-input"]
-losses = campaign.recorded_or_empty("switch_loss")
-places = {-1: 0, 0: 1} | {2**k: k + 2 for k in range(20)}
-ticks = {0: "before", 1: "0"} | {place: str(after) for after, place in places.items() if after > 0}
-if len(losses):
-    before = losses[losses["after"] == -1].set_index(["arm", "seed"])["loss"]
-    reference = before.reindex(pd.MultiIndex.from_frame(losses[["arm", "seed"]])).to_numpy()
-    losses = losses.assign(rise=losses["loss"] - reference, place=losses["after"].map(places))
-run.table("switch_loss", losses)
-
-
-def along(frame, column, arms, ax, legend=None, hue="arm", names=None):
-    """Draw `column` over the steps after the switch for `arms`, each seed thin."""
-    rows = frame[frame["arm"].isin(arms)]
-    if rows.empty:
-        return figures.blank(ax=ax)
-    names = names or {arm: campaign.label(arm) for arm in arms}
-    drawn = {"hue": hue, "run": "seed", "kind": "t", "names": names, "legend": legend, "ax": ax}
-    figures.runs_over_epochs(rows, column, x="place", **drawn)
-    shown = sorted(rows["place"].unique())
-    ax.set_xticks(shown, [ticks[place] for place in shown])
-    ax.set_xlabel("steps after the switch")
-    return ax
-
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-spike", "caption": "Validation loss around the switch to ReLU, less the loss just before it with the activation before it. At 0 the weights are the same and the activation is ReLU. Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Two panels of the change of the validation loss over steps after the switch, from before the switch through 0, 1, 2, 4 and so on. Left: SiLU switched to ReLU at three shares of the run. Right: StochA of several p switched at one tenth."}}
-groups = {
-    "from SiLU": [f"silu+ft({alpha:g})" for alpha in left["α"]],
-    "from StochA, α = 0.1": [f"stocha({p:g})+ft(0.1)" for p in campaign.PROBABILITIES],
-}
-figure, panels = plt.subplots(1, 2, sharey=True)
-for panel, (title, arms) in zip(panels, groups.items(), strict=True):
-    along(losses, "rise", arms, panel, "legend")
-    panel.set_title(title)
-    panel.set_ylabel("change of the loss / nats" if panel is panels[0] else "")
-plt.show()
-
-# %% tags=["remove-input"]
-run.figure_data("switch_loss")
+spikes
 
 # %% [markdown]
-# Height of the spike, and what is gone of it a quarter of the fine-tuning later; means over seeds with 95 %
-# t-intervals where there are several seeds. *Recovered* is the ratio of the means, and can exceed 100 %: the
-# model also goes on learning. Where the spike is small or negative, the ratio says nothing.
-
-# %% tags=["hide-input"]
-rows = []
-for arm in switching["arm"]:
-    if losses.empty or arm not in set(losses["arm"]):
-        continue
-    found = recovery(losses, points, arm)
-    rise = campaign.over_seeds(found["rise"])
-    gone, height = found["gone"].mean(), found["rise"].mean()
-    rows.append(
-        {
-            "arm": campaign.label(arm),
-            "spike / nats": rise.value(),
-            "recovered": f"{gone / height:.0%}" if height > 0 else "—",
-        }
-    )
-spikes = run.table("spikes", pd.DataFrame(rows, columns=["arm", "spike / nats", "recovered"]))
-by_arm = spikes.set_index("arm")
-for alpha in left["α"]:
-    name = campaign.label(f"silu+ft({alpha:g})")
-    run.glue(f"lm-switch-spike-{alpha:g}", by_arm["spike / nats"].get(name, "—"))
-    run.glue(f"lm-switch-recovered-{alpha:g}", by_arm["recovered"].get(name, "—"))
-by_arm
-
-# %% [markdown]
-# From SiLU at α = 0.1 the spike, in nats, is {glue:text}`lm-switch-spike-0.1`; recovered a quarter of the
-# fine-tuning later: {glue:text}`lm-switch-recovered-0.1`. The verdict on L3, by the criterion of the
-# [protocol](../lm_protocol.md), is in the [ledger](01_claims.ipynb).
+# The verdict on L3, by the criterion of the first campaign, is in the [ledger](01_claims.ipynb).
 #
 # ## Inside the layers
 #
@@ -166,42 +143,28 @@ by_arm
 # evaluated.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-switch-layers", "caption": "Gradient norm, share of exact zeros and dead neurons of every layer after the switch at α = 0.1, from SiLU (top) and from StochA(0.5) (bottom). Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Six panels over steps after the switch: gradient norm, sparsity and dead neurons by layer, for a model switched from SiLU and one switched from StochA."}}
-layers = campaign.recorded_or_empty("switch_layers")
-if len(layers):
-    layers = layers.assign(place=layers["after"].map(places))
-run.table("switch_layers", layers)
 shown = {"grad_norm": "gradient norm", "sparsity": "share of zeros", "dead": "dead neurons"}
-figure, panels = plt.subplots(2, 3, sharex=True, sharey="col", figsize=(figures.WIDTH, 5))
+numbers = {layer: f"layer {layer + 1}" for layer in layers["layer"].unique()}
+figure, panels = plt.subplots(2, 3, sharex=True, sharey="col", figsize=(figures.WIDTH, 5.5))
 for row, arm in zip(panels, ("silu+ft(0.1)", "stocha(0.5)+ft(0.1)"), strict=True):
     for panel, (column, words) in zip(row, shown.items(), strict=True):
-        numbers = {k: f"layer {k + 1}" for k in range(32)}
-        first = "legend" if panel is panels[0, 0] else None
-        along(layers, column, [arm], panel, first, "layer", numbers)
+        legend = "legend" if panel is panels[0, 0] else None
+        along(layers[layers["arm"] == arm], column, panel, legend, "layer", numbers)
         panel.set_ylabel(words)
     row[0].set_title(campaign.label(arm))
-for panel in panels[0]:
-    panel.set_xlabel("")
+plt.setp(panels[0], xlabel="")
 plt.show()
 
 # %% tags=["remove-input"]
 run.figure_data("switch_layers")
 
 # %% tags=["hide-input"]
-first_last = pd.DataFrame()
-if len(layers):
-    ends = layers[
-        layers["after"].isin([0, 1])
-        | layers.groupby("run_id")["after"].transform("max").eq(layers["after"])
-    ]
-    first_last = (
-        ends.assign(
-            arm=ends["arm"].map(campaign.label),
-            step=np.where(ends["after"] > 1, "last", ends["after"].astype(str)),
-        )
-        .pivot_table(index="arm", columns="step", values=["sparsity", "dead"], sort=False)
-        .round(3)
-    )
-first_last if len(first_last) else Markdown("Not recorded yet.")
+last = layers.groupby("run_id")["after"].transform("max") == layers["after"]
+ends = layers[layers["after"].isin([0, 1]) | last]
+ends = ends.assign(arm=ends["arm"].map(campaign.label), step=ends["after"].astype(str))
+ends.loc[ends["after"] > 1, "step"] = "last"
+columns = ["sparsity", "dead"]
+ends.pivot_table(index="arm", columns="step", values=columns, sort=False).round(3)
 
 # %% [markdown]
 # Means over layers and seeds at the switch, one step later, and at the last evaluated step. At 0 the zeros are those that
