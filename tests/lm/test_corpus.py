@@ -22,7 +22,7 @@ from stocha.lm.corpus import (
     manifest,
     sentences,
 )
-from stocha.lm.tokens import Tokens, tokenise
+from stocha.lm.tokens import Tokens, load, tokenise
 
 SMALL = PythonPackages(
     ("numpy", "seaborn"), max_bytes=700_000, max_held_out=150_000, validation=0.1
@@ -252,10 +252,49 @@ def test_a_build_that_fails_leaves_nothing_and_the_next_one_works(
 
     with monkeypatch.context() as patched:
         patched.setattr("stocha.lm.tokens.np.array", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(ValueError, match="No space"):
             tokenise(source, 280, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
     assert tokenise(source, 280, tmp_path / "cache").splits
+
+
+@pytest.mark.parametrize("name", ["train.bin", "tokenizer.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["halved", "other bytes", "deleted"])
+def test_a_damaged_cache_is_built_anew(write_texts, tmp_path, name, damage) -> None:
+    source = TextFolder(str(write_texts(tmp_path / "texts")), validation=0.2)
+    first = tokenise(source, 280, tmp_path / "cache")
+    before = {split: np.array(ids) for split, ids in first.splits.items()}
+    path = first.folder / name
+    data = path.read_bytes()
+    if damage == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(data[: len(data) // 2] if damage == "halved" else b"\xff" * len(data))
+    with pytest.raises(ValueError, match="damaged or absent"):
+        load(first.folder)
+    again = tokenise(source, 280, tmp_path / "cache")
+    assert again.hash == first.hash
+    assert all(np.array_equal(again.splits[split], ids) for split, ids in before.items())
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(write_texts, tmp_path) -> None:
+    source = TextFolder(str(write_texts(tmp_path / "texts")), validation=0.2)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"STOCHA_CACHE=.*file/cache: cannot be written") as caught:
+        tokenise(source, 280, tmp_path / "file" / "cache")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_end_mark_in_a_text_is_text(tmp_path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number}.txt").write_text(f"text {number} says {bpe.END} and goes on")
+    tokens = tokenise(TextFolder(str(folder), validation=0.3), 270, tmp_path / "cache")
+    end = tokens.tokenizer.token_to_id(bpe.END)
+    ends = sum(int((ids == end).sum()) for ids in tokens.splits.values())
+    assert ends == 40
+    assert end not in tokens.tokenizer.encode(f"says {bpe.END}").ids
 
 
 def test_only_one_of_several_builds_happens(write_texts, tmp_path, monkeypatch) -> None:

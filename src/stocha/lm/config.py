@@ -5,11 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-
-def _at_least(minimum: float, **values: float) -> None:
-    for name, value in values.items():
-        if not value >= minimum:
-            raise ValueError(f"{name}={value}: allowed: a number >= {minimum}")
+from stocha.base.parameters import check, parameter
 
 
 def fingerprint(value: Any) -> str:
@@ -29,29 +25,20 @@ class ModelConfig:
     *Protocol*.
     """
 
-    vocabulary: int = 2048
-    width: int = 128
-    layers: int = 4
-    heads: int = 2
-    kv_heads: int = 1
-    ffn: int = 512
-    context: int = 256
-    rope_base: float = 10_000.0
-    eps: float = 1e-5
-    tied: bool = True
-    shifted_keys: bool = False
+    vocabulary: int = parameter(2048, "tokens", "[1, inf)")
+    width: int = parameter(128, "of the residual stream", "[1, inf)")
+    layers: int = parameter(4, "blocks", "[1, inf)")
+    heads: int = parameter(2, "query heads", "[1, inf)")
+    kv_heads: int = parameter(1, "key-value heads they share", "[1, inf)")
+    ffn: int = parameter(512, "neurons of a block's feed-forward", "[1, inf)")
+    context: int = parameter(256, "tokens a sequence", "[1, inf)")
+    rope_base: float = parameter(10_000.0, "base of the rotation's wavelengths", "(0, inf)")
+    eps: float = parameter(1e-5, "added to the mean square in a norm", "(0, inf)")
+    tied: bool = parameter(True, "one matrix for embedding and head")
+    shifted_keys: bool = parameter(False, "half of each key is the previous position's")
 
     def __post_init__(self) -> None:
-        _at_least(
-            1,
-            vocabulary=self.vocabulary,
-            width=self.width,
-            layers=self.layers,
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            ffn=self.ffn,
-            context=self.context,
-        )
+        check(self)
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"heads={self.heads}: width {self.width} must divide into heads of even width"
@@ -100,49 +87,30 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained: everything that changes the bits of a run, but for its data.
 
-    Parameters:
-        tokens: trained on in all, rounded down to whole steps of `batch` sequences.
-        batch: sequences a step, over all ranks; `micro_batch`, how many of them at a time, where 0
-            takes the largest number up to 16 that divides the batch.
-        lr: peak learning rate; `floor`, what the schedule ends at, as a fraction of it.
-        schedule: "cosine" or "wsd" (warm-up, stable, then linear over the last `decay`).
-        warmup: steps with a linearly rising learning rate.
-        weight_decay: AdamW's, on matrices only; `beta1`, `beta2`, `adam_eps`, its others.
-        clip: maximum norm of the gradient.
-        seed: of initialisation, data order and activation noise.
-
-    Raises ValueError for an impossible value. Chapter *Protocol*.
+    `micro_batch` 0 takes the largest number up to 16 that divides the batch. Raises ValueError for
+    an impossible value. Chapter *Protocol*.
     """
 
-    tokens: int = 6_000_000
-    batch: int = 16
-    micro_batch: int = 0
-    lr: float = 3e-3
-    floor: float = 0.01
-    schedule: str = "cosine"
-    warmup: int = 50
-    decay: float = 0.2
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    adam_eps: float = 1e-8
-    clip: float = 1.0
-    seed: int = 0
+    tokens: int = parameter(6_000_000, "trained on in all, rounded down to whole steps", "[1, inf)")
+    batch: int = parameter(16, "sequences a step, over all ranks", "[1, inf)")
+    micro_batch: int = parameter(0, "sequences at a time", "[0, inf)")
+    lr: float = parameter(3e-3, "peak learning rate", "(0, inf)")
+    floor: float = parameter(0.01, "what the schedule ends at, as a fraction of it", "[0, inf)")
+    schedule: str = parameter("cosine", "wsd: stable, then linear over `decay`", "{cosine, wsd}")
+    warmup: int = parameter(50, "steps with a linearly rising learning rate", "[0, inf)")
+    decay: float = parameter(0.2, "wsd: the last share of the steps", "[0, 1)")
+    weight_decay: float = parameter(0.1, "AdamW's, on matrices only", "[0, inf)")
+    beta1: float = parameter(0.9, "AdamW's", "[0, 1)")
+    beta2: float = parameter(0.95, "AdamW's", "[0, 1)")
+    adam_eps: float = parameter(1e-8, "AdamW's", "[0, inf)")
+    clip: float = parameter(1.0, "largest norm of the gradient", "(0, inf)")
+    seed: int = parameter(0, "of initialisation, data order and activation noise", "[0, inf)")
 
     def __post_init__(self) -> None:
-        _at_least(1, batch=self.batch, tokens=self.tokens)
+        check(self)
         if not self.micro_batch:
             divisors = (n for n in range(1, 17) if self.batch % n == 0)
             object.__setattr__(self, "micro_batch", max(divisors))
-        _at_least(1, micro_batch=self.micro_batch)
-        _at_least(0, weight_decay=self.weight_decay, floor=self.floor, warmup=self.warmup)
-        for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)}: allowed: a number > 0")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay={self.decay}: allowed: a fraction in [0, 1)")
-        if self.schedule not in ("cosine", "wsd"):
-            raise ValueError(f"schedule={self.schedule!r}: allowed: cosine, wsd")
         if self.batch % self.micro_batch:
             raise ValueError(
                 f"micro_batch={self.micro_batch}: must divide the batch of {self.batch} sequences"
