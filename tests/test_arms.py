@@ -111,6 +111,7 @@ VALUES = {
     "granularity": st.sampled_from(activations.GRANULARITY),
     "input": st.sampled_from(activations.GATE_INPUT),
     "hidden": st.integers(1, 64),
+    "start": st.sampled_from(activations.GATE_START),
     "temperature": st.floats(1e-6, 1e6),
     "p": ALPHA,
     "lower": st.floats(0.01, 0.2),
@@ -124,6 +125,8 @@ def phases(draw: st.DrawFn, names: tuple[str, ...] = activations.names()) -> Pha
     name = draw(st.sampled_from(names))
     modes = activations.GUMBEL_MODES if name == "gumbel_stoch" else activations.MODES
     values = VALUES | dict.fromkeys(("train", "test"), st.sampled_from(modes))
+    if "input" in defaults(name):
+        values["positive"] = st.sampled_from(activations.GATE_POSITIVE)
     options = {option: draw(values[option]) for option in defaults(name)}
     stated = draw(st.sets(st.sampled_from(sorted(options)))) if options else set()
     return Phase(name, tuple((option, options[option]) for option in stated))

@@ -25,6 +25,8 @@ GRANULARITY = ("element", "token", "layer")
 MODES = ("sample", "expectation", "silu", "relu")
 GUMBEL_MODES = ("hard", "soft", "expectation")
 GATE_INPUT = ("element", "layer")
+GATE_START = ("random", "even")
+GATE_POSITIVE = ("mixed", "identity")
 
 # Beyond it SiLU and GELU are 0 or x in every dtype.
 _FAR = 1024.0
@@ -152,6 +154,11 @@ def bernoulli_silu(x: Tensor, *, generator: Generators | None = None) -> Tensor:
 def mixture(x: Tensor, alpha: Tensor) -> Tensor:
     """Return alpha·ReLU(x) + (1 − alpha)·SiLU(x), with `alpha` in [0, 1] of x's shape."""
     return _with_limits(lambda x: torch.lerp(F.silu(x), F.relu(x), alpha), x)
+
+
+def _below(x: Tensor, alpha: Tensor) -> Tensor:
+    """α where x ≤ 0, and ReLU's own 1 above."""
+    return torch.where(x > 0, torch.ones_like(alpha), alpha)
 
 
 class _Chosen(torch.autograd.Function):
@@ -350,7 +357,7 @@ class Gate(nn.Module):
     Neither source says what it looks like. The reading taken: `input="element"`, an MLP 1 → hidden
     → 1 that sees one pre-activation at a time and is shared by all neurons of a layer. The
     ablation: `input="layer"`, width → hidden → width, where each neuron's α may depend on the
-    whole layer.
+    whole layer. It starts as `nn.Linear` does, or, with `start="even"`, at α = ½ for every input.
 
     Parameters: `hidden` units; `runs`, a leading dimension of every parameter, for x [runs, batch,
     width]; `width`, for `input="layer"`. The gate sees x clamped to ±1024, so that it is defined
@@ -361,11 +368,13 @@ class Gate(nn.Module):
         self,
         input: str = "element",
         hidden: int = 8,
+        start: str = "random",
         runs: int | None = None,
         width: int | None = None,
     ) -> None:
         super().__init__()
         _choice("input", input, GATE_INPUT)
+        self.start = _choice("start", start, GATE_START)
         _positive("hidden", hidden)
         if runs is not None:
             _positive("runs", runs)
@@ -379,12 +388,13 @@ class Gate(nn.Module):
         self.weight_out = nn.Parameter(torch.empty(*lead, features, hidden))
         self.bias_out = nn.Parameter(torch.empty(*lead, features, 1))
         # a start that never depends on the global generator; whoever trains calls reset_parameters
-        start = range(runs or 1)
-        sources = [generator(0, "init", "gate", run) for run in start]
+        sources = [generator(0, "init", "gate", run) for run in range(runs or 1)]
         self.reset_parameters(sources[0] if runs is None else sources)
 
     def reset_parameters(self, generator: Generators) -> None:
         """Draw every parameter from U(−b, b), b = 1/√fan_in, as `nn.Linear` does.
+
+        With an even start the last layer is zero, and the draws for it are made all the same.
 
         Parameters: one generator, or one per run; run r then gets the bits that a gate without runs
         gets from `generator[r]`.
@@ -401,6 +411,9 @@ class Gate(nn.Module):
                     slot = parameter if self.runs is None else parameter[run]
                     fresh = torch.empty(slot.shape, dtype=slot.dtype, device=source.device)
                     slot.copy_(fresh.uniform_(-bound, bound, generator=source))
+            if self.start == "even":
+                self.weight_out.zero_()
+                self.bias_out.zero_()
 
     def _fans(self) -> list[tuple[nn.Parameter, int]]:
         hidden = self.bias_in.shape[-2]
@@ -430,7 +443,8 @@ class Gate(nn.Module):
 class LearnableMixture(Activation):
     """The learnable mixture f(x) = α(x)·ReLU(x) + (1 − α(x))·SiLU(x), α = σ(gate(x)).
 
-    Parameters: `input`, `hidden`, `runs`, `width` of the `Gate`, or the `gate`. Deterministic.
+    Parameters: `positive`, "mixed" for all x, "identity" for x where x > 0; `input`, `hidden`,
+    `start`, `runs`, `width` of the `Gate`, or the `gate`. Deterministic.
     Chapter *Sources*; claims T4, T6 and T8; chapter *What the gates learn*.
     """
 
@@ -438,15 +452,19 @@ class LearnableMixture(Activation):
         self,
         input: str = "element",
         hidden: int = 8,
+        start: str = "random",
+        positive: str = "mixed",
         runs: int | None = None,
         width: int | None = None,
         gate: Gate | None = None,
     ) -> None:
         super().__init__()
-        self.logit = Gate(input, hidden, runs, width) if gate is None else gate
+        self.positive = _choice("positive", positive, GATE_POSITIVE)
+        self.logit = Gate(input, hidden, start, runs, width) if gate is None else gate
 
     def forward(self, x: Tensor, generator: Generators | None = None) -> Tensor:
-        return mixture(x, torch.sigmoid(self.logit(x)))
+        alpha = torch.sigmoid(self.logit(x))
+        return mixture(x, alpha if self.positive == "mixed" else _below(x, alpha))
 
     def gate(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.logit(x))
@@ -466,7 +484,8 @@ class GumbelStochA(Activation):
         train, test: "hard", a 0/1 choice whose gradient is the relaxation's (straight-through);
             "soft", the relaxation itself; "expectation", the mixture with weight α_g, no draw.
             Both default to "hard": the toy post uses one activation in training and testing.
-        input, hidden, runs, width: of the `Gate`; or the `gate` itself.
+        positive: "mixed" for all x, "identity" for x where x > 0.
+        input, hidden, start, runs, width: of the `Gate`; or the `gate` itself.
 
     Jang et al. 2017, Maddison et al. 2017; chapter *Sources*; claims T5, T7 and T8.
     """
@@ -478,6 +497,8 @@ class GumbelStochA(Activation):
         test: str = "hard",
         input: str = "element",
         hidden: int = 8,
+        start: str = "random",
+        positive: str = "mixed",
         runs: int | None = None,
         width: int | None = None,
         gate: Gate | None = None,
@@ -488,7 +509,8 @@ class GumbelStochA(Activation):
         self.temperature = float(temperature)
         self.train_mode = _choice("train", train, GUMBEL_MODES)
         self.test_mode = _choice("test", test, GUMBEL_MODES)
-        self.logit = Gate(input, hidden, runs, width) if gate is None else gate
+        self.positive = _choice("positive", positive, GATE_POSITIVE)
+        self.logit = Gate(input, hidden, start, runs, width) if gate is None else gate
 
     @property
     def mode(self) -> str:
@@ -502,14 +524,15 @@ class GumbelStochA(Activation):
     def forward(self, x: Tensor, generator: Generators | None = None) -> Tensor:
         logit = self.logit(x)
         if self.mode == "expectation":
-            return mixture(x, torch.sigmoid(logit))
+            alpha = torch.sigmoid(logit)
+            return mixture(x, alpha if self.positive == "mixed" else _below(x, alpha))
         u = uniform(x.shape, _need(generator, "gumbel_stoch"), x.dtype)
         logit = logit + torch.logit(u).to(x)
         alpha = torch.sigmoid(logit / self.temperature)
         if self.mode == "hard":
             # α − α.detach() is exactly 0: the value is the choice, the gradient the relaxation's
             alpha = (logit >= 0).to(x.dtype) + (alpha - alpha.detach())
-        return mixture(x, alpha)
+        return mixture(x, alpha if self.positive == "mixed" else _below(x, alpha))
 
     def gate(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.logit(x))

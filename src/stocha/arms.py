@@ -69,7 +69,8 @@ class Phase:
     def gate(self) -> str:
         """Which gate it learns: phases with the same can share one; "" for none."""
         found = dict(self.options)
-        return f"{self.activation}-{found['input']}-{found['hidden']}" if "input" in found else ""
+        shape = [str(found[o]) for o in ("input", "hidden", "start") if o in found]
+        return "-".join([self.activation, *shape]) if shape else ""
 
     @property
     def expected(self) -> bool:

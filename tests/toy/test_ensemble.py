@@ -23,6 +23,8 @@ CASES = {
     "stocha by row": ToyConfig(arm="stocha(0.3,granularity=token,positive=silu)"),
     "stocha by layer": ToyConfig(arm="stocha(0.5,granularity=layer,test=expectation)"),
     "layer gate": ToyConfig(arm="learnable_stoch(input=layer)", gate_weight_decay=0.0),
+    "decoupled decay": ToyConfig(arm="gumbel_stoch(start=even)", optimizer="adamw", scaled=True),
+    "gates below zero": ToyConfig(arm="gumbel_stoch(positive=identity)", gate_weight_decay=0.5),
     "gumbel soft": ToyConfig(arm="gumbel_stoch(input=layer,train=soft)"),
     "swi_ft": ToyConfig(arm="silu+ft(0.3)"),
     "anneal": ToyConfig(arm="anneal(positive=mixed)"),

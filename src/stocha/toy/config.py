@@ -30,8 +30,12 @@ class Training:
     samples: int = parameter(5000, "generated, a fifth of them for validation", "[10, inf)")
     features: int = parameter(30, "inputs, all informative", "[1, inf)")
     classes: int = parameter(2, "classes", "[2, inf)")
+    scaled: bool = parameter(False, "standardise the features by the training samples'")
     lr: float = parameter(1e-3, "Adam's learning rate", "(0, inf)")
-    weight_decay: float = parameter(0.01, "Adam's L2 coefficient", "[0, inf)")
+    weight_decay: float = parameter(0.01, "coefficient of the decay", "[0, inf)")
+    optimizer: str = parameter(
+        "adam", "its decay: L2 in the gradient (adam) or decoupled (adamw)", "{adam, adamw}"
+    )
     batch_size: int = parameter(128, "samples a step", "[1, inf)")
     epochs: int = parameter(100, "passes over the training data", "[1, inf)", smoke=3, book=30)
     runs: int = parameter(10, "independent networks of each ensemble", "[1, inf)", smoke=2, book=5)

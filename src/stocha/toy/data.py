@@ -25,8 +25,9 @@ def make_data(config: ToyConfig) -> ToyData:
     """Generate the data set and its fixed 80/20 split from `config.data_seed` alone.
 
     Every feature is informative, everything else is scikit-learn's default (two clusters a class
-    on a hypercube's vertices, 1 % of labels flipped). The features are not standardised, because
-    the post does not say that they were. Source: `sources`, part 1. Chapter: 11_toy_classification.
+    on a hypercube's vertices, 1 % of labels flipped). The features are standardised, by mean and
+    standard deviation of the training samples, only with `config.scaled`: the post does not say
+    that they were. Source: `sources`, part 1. Chapter: 11_toy_classification.
     """
     x, y = make_classification(
         n_samples=config.samples,
@@ -40,6 +41,10 @@ def make_data(config: ToyConfig) -> ToyData:
     x_train, x_val, y_train, y_val = train_test_split(
         x, y, test_size=VALIDATION_FRACTION, random_state=config.data_seed
     )
+
+    if config.scaled:
+        mean, deviation = x_train.mean(0), x_train.std(0)
+        x_train, x_val = (x_train - mean) / deviation, (x_val - mean) / deviation
 
     def features(a: np.ndarray) -> Tensor:
         return torch.from_numpy(a).to(config.device, config.torch_dtype)

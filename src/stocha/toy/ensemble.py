@@ -122,9 +122,11 @@ def _fit(config: ToyConfig, data: ToyData, watch: Watch | None) -> tuple[Ensembl
     start = time.perf_counter()
     history = History(config, config.run_seeds)
     network, noise = Ensemble(config), RunNoise(config)
-    adam = FlatAdam([*network.weights, *network.biases], config.lr, config.weight_decay)
+    decoupled = config.optimizer == "adamw"
+    linears = [*network.weights, *network.biases]
+    adam = FlatAdam(linears, config.lr, config.weight_decay, decoupled)
     gates = {
-        name: FlatAdam(parameters, config.lr, config.gate_decay)
+        name: FlatAdam(parameters, config.lr, config.gate_decay, decoupled)
         for name, parameters in network.activations.learnt().items()
     }
     gradients = by_kernels(network, data) or by_autograd(network, data)

@@ -72,7 +72,8 @@ def train_run(config: ToyConfig, seed: int, data: ToyData | None = None) -> Hist
     model.to(config.device, config.torch_dtype)
     linears: dict[str, Any] = {"params": list(model.linear_modules.parameters())}
     gates = {"params": list(model.activations.parameters()), "weight_decay": config.gate_decay}
-    optimizer = torch.optim.Adam([linears, gates], lr=config.lr, weight_decay=config.weight_decay)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    optimizer = kind([linears, gates], lr=config.lr, weight_decay=config.weight_decay)
     dataset = TensorDataset(data.x_train, data.y_train)
     validate(model, data, noise("validation", 0), history, 0)
     step = 0

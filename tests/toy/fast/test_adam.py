@@ -6,14 +6,16 @@ from stocha.toy.fast.adam import FlatAdam
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_flat_adam_is_torchs_adam(decay):
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_flat_adam_is_torchs(decay, decoupled):
     draw = torch.Generator().manual_seed(0)
     shapes = [(3, 2), (5,)]
     start = [torch.randn(s, generator=draw, dtype=torch.float64) for s in shapes]
     ours = [nn.Parameter(p.clone()) for p in start]
     torchs = [nn.Parameter(p.clone()) for p in start]
-    flat = FlatAdam(ours, 0.05, decay)
-    adam = torch.optim.Adam(torchs, lr=0.05, weight_decay=decay)
+    flat = FlatAdam(ours, 0.05, decay, decoupled)
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+    adam = kind(torchs, lr=0.05, weight_decay=decay)
     for _ in range(20):
         scale = torch.randn((), generator=draw, dtype=torch.float64)
         for parameters in (ours, torchs):

@@ -32,6 +32,10 @@ CASES = {
         "gumbel_stoch(temperature=0.5,train=soft)",
         "gumbel_stoch(train=expectation)",
         "anneal(positive=mixed)",
+        "stocha(0.3)",
+        "learnable_stoch(input=layer)",
+        "learnable_stoch(positive=identity)",
+        "gumbel_stoch(input=layer,positive=identity,start=even)",
     )
 }
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -52,7 +56,7 @@ def prepared(config: ToyConfig, scale: float):
 
 @cases
 @given(
-    widths=st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple),
+    widths=st.lists(st.integers(1, 9) | st.integers(30, 40), min_size=1, max_size=3).map(tuple),
     classes=st.integers(2, 4),
     batch=st.integers(1, 40),
     scale=st.floats(0.5, 4),
@@ -110,8 +114,8 @@ def test_limits_are_the_modules(case):
         "rrelu",
         "bernoulli_silu",
         "stocha(0.5,positive=silu)",
+        "stocha(0.5,train=expectation)",
         "stocha(0.5,granularity=token,positive=mixed)",
-        "learnable_stoch(input=layer)",
         "relu+gelu(0.5)",
     ],
 )

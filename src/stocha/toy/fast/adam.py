@@ -8,15 +8,17 @@ from torch import nn
 
 
 class FlatAdam:
-    """Adam with L2 weight decay (`torch.optim.Adam`), all parameters moved into one buffer.
+    """Adam (`torch.optim.Adam`) or AdamW, all parameters moved into one buffer.
 
     For tensors of a few hundred numbers the optimizer's loop over parameters costs more than its
     arithmetic (chapter 41_performance). The parameters become views of the buffer, and so do their
     gradients: backward adds into them, `step` uses and clears them.
 
-    Parameters: `parameters`; `lr`, `decay`, `betas`, `eps`, as in `torch.optim.Adam`.
+    Parameters: `parameters`; `lr`, `decay`, `betas`, `eps`, as in `torch.optim.Adam`; `decoupled`,
+    as in `torch.optim.AdamW`: the decay shrinks the parameters beside the step, else it is an L2
+    term in the gradient.
 
-    Source: Kingma and Ba 2015, algorithm 1; the L2 term is added to the gradient.
+    Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
     """
 
     def __init__(
@@ -24,6 +26,7 @@ class FlatAdam:
         parameters: Sequence[nn.Parameter],
         lr: float,
         decay: float = 0.0,
+        decoupled: bool = False,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
@@ -32,7 +35,7 @@ class FlatAdam:
         self.mean = torch.zeros_like(self.flat)
         self.square = torch.zeros_like(self.flat)
         self.lr, self.decay, self.betas, self.eps = lr, decay, betas, eps
-        self.steps = 0
+        self.decoupled, self.steps = decoupled, 0
         start = 0
         for p in parameters:
             end = start + p.numel()
@@ -45,7 +48,11 @@ class FlatAdam:
         """Move the parameters along the accumulated gradients, then clear these."""
         self.steps += 1
         beta1, beta2 = self.betas
-        g = torch.add(self.gradient, self.flat, alpha=self.decay)
+        g = self.gradient
+        if self.decoupled:
+            self.flat.mul_(1 - self.lr * self.decay)
+        else:
+            g = torch.add(g, self.flat, alpha=self.decay)
         self.mean.lerp_(g, 1 - beta1)
         self.square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         scale = self.square.sqrt().div_(math.sqrt(1 - beta2**self.steps)).add_(self.eps)

@@ -22,6 +22,10 @@ from stocha.toy.fast import kernels
 Floats = NDArray[np.float32]
 Noise = Callable[[int], Sequence[torch.Generator]]
 
+WIDE = 1024
+"""Weights of a layer from which BLAS multiplies faster than a loop that stays in the first cache
+(chapter 41_performance)."""
+
 _FIXED: dict[Any, int] = {activations.relu: RELU, activations.silu: SILU}
 
 
@@ -31,9 +35,10 @@ def has_kernel(activation: Activation) -> bool:
         case activations.Deterministic():
             return activation.function in _FIXED
         case StochA():
-            return activation.positive == "mixed" and activation.granularity == "element"
+            below = activation.positive == "identity" and activation.stochastic
+            return activation.granularity == "element" and (below or activation.positive == "mixed")
         case LearnableMixture() | GumbelStochA():
-            return activation.logit.input == "element"
+            return True
     return False
 
 
@@ -53,6 +58,7 @@ class Layer:
         self.h = np.empty((0, 0, 0), np.float32)
         self.still = np.zeros((0, 0), np.float32)
         self.gate: Gate | None = None
+        self.by_layer: ByLayer | None = None
 
     def forward(self, activation: Activation, noise: Callable[[], Generators]) -> None:
         """Compute a from z; `backward` then computes dz, and a gate's gradients, from da."""
@@ -63,6 +69,8 @@ class Layer:
                 self._fixed(_FIXED[activation.function], 0.0)
             case StochA(stochastic=True):
                 draw = self._turned(bernoulli(activation.p, self.shape, noise()))
+                if activation.positive == "identity":
+                    draw = draw.astype(np.bool_) & ~(self.x > 0)
                 kernels.chosen(self.x, draw, self.y)
                 self.backward = lambda: kernels.chosen_backward(self.dy, self.x, draw, self.dx)
             case StochA():
@@ -72,11 +80,11 @@ class Layer:
             case GumbelStochA(stochastic=True):
                 u = self._turned(torch.logit(uniform(self.shape, noise(), torch.float32)))
                 hard = activation.mode == "hard"
-                self._gated(activation.logit, u, activation.temperature, hard)
+                self._gated(activation, u, activation.temperature, hard)
             case LearnableMixture() | GumbelStochA():
                 if self.still.size == 0:
                     self.still = np.zeros_like(self.x)
-                self._gated(activation.logit, self.still, 1.0, False)
+                self._gated(activation, self.still, 1.0, False)
 
     def _turned(self, draw: Tensor) -> NDArray[Any]:
         """Draws `[R, n, width]` in the order of x."""
@@ -89,24 +97,75 @@ class Layer:
             self.dy, self.x, kind, np.float32(p), self.dx
         )
 
-    def _gated(self, gate: Gate, noise: Floats, temperature: float, hard: bool) -> None:
+    def _gated(
+        self,
+        activation: LearnableMixture | GumbelStochA,
+        noise: Floats,
+        temperature: float,
+        hard: bool,
+    ) -> None:
+        gate = activation.logit
         if self.gate is not gate:
-            self.gate, self.parameters, self.gradients = gate, rows(gate), rows(gate, gradient=True)
-            self.h = np.empty((*self.parameters[1].shape, self.x.shape[1]), np.float32)
+            self.gate, self.by_layer = gate, ByLayer(gate, self) if gate.features > 1 else None
+            self.parameters, self.gradients = rows(gate), rows(gate, gradient=True)
+            if self.by_layer is None:
+                self.h = np.empty((*self.parameters[1].shape, self.x.shape[1]), np.float32)
             self.alpha, self.slope, self.dlogit = (np.empty_like(self.x) for _ in range(3))
-        w_in, b_in, w_out, b_out = self.parameters
-        kernels.gate(self.x, w_in, b_in, w_out, b_out[:, 0], self.h, self.slope)
+        if self.by_layer is not None:
+            self.slope[:] = self.by_layer.forward()
+        else:
+            w_in, b_in, w_out, b_out = self.parameters
+            kernels.gate(self.x, w_in, b_in, w_out, b_out[:, 0], self.h, self.slope)
         kernels.weights(self.slope, noise, np.float32(temperature), hard, self.alpha)
+        if activation.positive == "identity":
+            above = self.x > 0
+            self.alpha[above], self.slope[above] = 1, 0
         kernels.mixture(self.x, self.alpha, self.y)
         self.backward = self._gated_backward
 
     def _gated_backward(self) -> None:
         kernels.mixture_backward(self.dy, self.x, self.alpha, self.slope, self.dx, self.dlogit)
+        if self.by_layer is not None:
+            self.by_layer.backward(self.dlogit)
+            return
         w_in, _, w_out, _ = self.parameters
         dw_in, db_in, dw_out, db_out = self.gradients
         kernels.gate_backward(
             self.dlogit, self.x, w_in, w_out, self.h, self.dx, dw_in, db_in, dw_out, db_out[:, 0]
         )
+
+
+class ByLayer:
+    """A gate that sees its whole layer, by batched products of torch's."""
+
+    def __init__(self, gate: Gate, layer: Layer) -> None:
+        parameters = (gate.weight_in, gate.bias_in, gate.weight_out, gate.bias_out)
+        self.w_in, self.b_in, self.w_out, self.b_out = (p.detach() for p in parameters)
+        self.gradients = [p.grad for p in parameters]
+        self.z, self.dz = (torch.from_numpy(a) for a in (layer.z, layer.dz))
+
+    def forward(self) -> Floats:
+        """Return the logits `[R, width·n]`."""
+        far = float(kernels.FAR)
+        self.near = self.z.clamp(-far, far)
+        self.h = torch.baddbmm(self.b_in, self.w_in, self.near).tanh_()
+        logit: Floats = torch.baddbmm(self.b_out, self.w_out, self.h).flatten(1).numpy()
+        return logit
+
+    def backward(self, dlogit: Floats) -> None:
+        """Write the gate's gradients, and add that of the layer's input to what it has."""
+        d_out = torch.from_numpy(dlogit).view_as(self.z)
+        d_in = torch.bmm(self.w_out.mT, d_out).mul_(1 - self.h.square())
+        found = (
+            torch.bmm(d_in, self.near.mT),
+            d_in.sum(2, keepdim=True),
+            torch.bmm(d_out, self.h.mT),
+            d_out.sum(2, keepdim=True),
+        )
+        for gradient, value in zip(self.gradients, found, strict=True):
+            assert gradient is not None
+            gradient.copy_(value)
+        self.dz += torch.bmm(self.w_in.mT, d_in)
 
 
 def rows(gate: Gate, gradient: bool = False) -> list[Floats]:
@@ -121,6 +180,29 @@ def array(parameter: nn.Parameter, gradient: bool = False) -> Floats:
     assert held is not None
     view: Floats = held.numpy()
     return view
+
+
+def linear(w: Floats, b: Floats, h: Floats, z: Floats) -> None:
+    """`kernels.linear`, by torch's batched products where the layer is wide."""
+    if w[0].size < WIDE:
+        kernels.linear(w, b, h, z)
+        return
+    bias, weight, below = torch.from_numpy(b).unsqueeze(2), torch.from_numpy(w), torch.from_numpy(h)
+    torch.baddbmm(bias, weight, below, out=torch.from_numpy(z))
+
+
+def linear_backward(
+    dz: Floats, w: Floats, h: Floats, dw: Floats, db: Floats, needs_dh: bool, dh: Floats
+) -> None:
+    """`kernels.linear_backward`, by torch's batched products where the layer is wide."""
+    if w[0].size < WIDE:
+        kernels.linear_backward(dz, w, h, dw, db, needs_dh, dh)
+        return
+    slope, weight, below = (torch.from_numpy(a) for a in (dz, w, h))
+    torch.bmm(slope, below.mT, out=torch.from_numpy(dw))
+    torch.sum(slope, 2, out=torch.from_numpy(db))
+    if needs_dh:
+        torch.bmm(weight.mT, slope, out=torch.from_numpy(dh))
 
 
 class Step:
@@ -151,10 +233,10 @@ class Step:
         hidden, (_, logits, _) = self.memory(x.shape[2])
         h = x
         for number, (layer, activation) in enumerate(zip(hidden, in_force, strict=True)):
-            kernels.linear(self.weights[number], self.biases[number], h, layer.z)
+            linear(self.weights[number], self.biases[number], h, layer.z)
             layer.forward(activation, lambda number=number: noise(number))  # type: ignore[misc]
             h = layer.a
-        kernels.linear(self.weights[-1], self.biases[-1], h, logits)
+        linear(self.weights[-1], self.biases[-1], h, logits)
         return logits
 
     def gradients(
@@ -178,7 +260,7 @@ class Step:
         for number in reversed(range(len(self.weights))):
             below = hidden[number - 1] if number else None
             h, dh = (below.a, below.da) if below else (x, x)
-            kernels.linear_backward(
+            linear_backward(
                 slope, self.weights[number], h, self.dweights[number], self.dbiases[number],
                 below is not None, dh,
             )  # fmt: skip
