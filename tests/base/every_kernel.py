@@ -62,11 +62,11 @@ def toy(activation: Activation) -> str:
     return bits([loss, *(p.grad for p in parameters)])
 
 
-def sparse(method: str, activation: str, threads: int) -> str:
+def sparse(method: str, activation: str, threads: int, weights: str | None = None) -> str:
     rng = np.random.default_rng(0)
     gate, up, down = (rng.standard_normal(s, np.float32) for s in ((150, 70), (150, 70), (70, 150)))
     layer = SparseFFN.from_linear(
-        gate, up, down, activation=activation, method=method, threads=threads
+        gate, up, down, activation=activation, method=method, threads=threads, weights=weights
     )
     return bits([layer(rng.standard_normal((2, 70), np.float32))])
 
@@ -105,13 +105,13 @@ def cases() -> dict[str, Callable[[], str]]:
                 StochA(0.3, "mixed", train="expectation"),
                 make("learnable_stoch", runs=3), make("gumbel_stoch", runs=3)):  # fmt: skip
         found[f"toy {act}"] = lambda act=act: toy(act)
-    for method, activation, threads in (
+    for case in (
         ("dense", "silu", 1), ("dense", "relu", 2), ("sparse", "relu", 1), ("sparse", "relu2", 2),
         ("three_phase", "relu", 1), ("screened", "relu", 1), ("screened", "relu", 2),
+        ("sparse", "relu", 1, "int8"), ("dense", "silu", 2, "int8"),
+        ("sparse", "relu", 1, "bfloat16"),
     ):  # fmt: skip
-        found[f"sparse {method} {activation} {threads}"] = (
-            lambda case=(method, activation, threads): sparse(*case)
-        )
+        found[f"sparse {case}"] = lambda case=case: sparse(*case)
     return found
 
 

@@ -60,14 +60,18 @@ class SparseFFN:
         threshold: float = 0.0,
         method: str = "auto",
         threads: int | None = None,
+        weights: str | None = None,
         break_even: BreakEven | None = None,
     ) -> None:
-        """Copy weights: gate, up [h, d], down_rows [h, d_out], all float32 or all bf16 as uint16.
+        """Copy weights: gate, up [h, d], down_rows [h, d_out], float32, or bf16 as uint16.
 
         The other parameters are those of `from_linear`.  Raises ValueError.
         """
         self.activation = _one_of("activation", activation, ACTIVATIONS)
         self.threshold = _number("threshold", threshold, 0, float)
+        if weights is not None:
+            _one_of("weights", weights, storage.KINDS)
+        self._grouped = weights == "int8"
         self._run_by(method, threads)
         if break_even is not None and not isinstance(break_even, BreakEven):
             raise ValueError(f"break_even={break_even!r}: allowed: a BreakEven, None")
@@ -77,9 +81,14 @@ class SparseFFN:
         shapes = [matrix.shape for matrix in given.values()]
         if shapes[0] != shapes[1] or shapes[2][0] != shapes[0][0]:
             raise ValueError(f"{_listed(given)}: allowed: gate, up [h, d], down_rows [h, d_out]")
-        if len({matrix.dtype for matrix in given.values()}) > 1:
-            raise ValueError(f"{_listed(given)}: allowed: one dtype, or from_linear(weights=…)")
-        self._weights = tuple(np.array(matrix, order="C") for matrix in given.values())
+        if weights is None and len({matrix.dtype for matrix in given.values()}) > 1:
+            raise ValueError(f"{_listed(given)}: allowed: one dtype, or weights=…")
+        kind = weights or ("bfloat16" if given["gate"].dtype == np.uint16 else "float32")
+        self._shape = (*shapes[0], shapes[2][1])
+        largest = np.array([storage.largest(matrix) for matrix in given.values()])
+        if self._grouped and not np.isfinite(largest).all():
+            raise ValueError(f"{_listed(given)} with NaN or infinity: allowed: finite, for int8")
+        self._weights = tuple(storage.kept_as(kind, matrix) for matrix in given.values())
         largest = np.array([storage.largest(matrix) for matrix in self._weights])
         self._largest = float(largest[:2].max())  # NaN if either is
         self._limit = SAFE if np.isfinite(largest).all() else -1.0
@@ -88,8 +97,9 @@ class SparseFFN:
 
     def _run_by(self, method: str, threads: int | None) -> None:
         self.method = _one_of("method", method, METHODS)
-        if method == "screened" and self.activation == "silu":
-            raise ValueError("method='screened': allowed with activation='silu': dense, sparse")
+        if method == "screened" and (self.activation == "silu" or self._grouped):
+            what = "weights='int8'" if self._grouped else "activation='silu'"
+            raise ValueError(f"method='screened': allowed with {what}: auto, dense, sparse")
         whole = numba.get_num_threads() if threads is None else threads
         self.threads = int(_number("threads", whole, 1, int))
         self._spare: list[_Workspace] = []
@@ -118,8 +128,10 @@ class SparseFFN:
         """Build the layer from three linear maps without bias: torch modules, tensors or arrays.
 
         gate, up [h, d], down [d_out, h], float32 or bfloat16 on the CPU; they are copied, down
-        transposed, because its columns are needed one by one.  weights="bfloat16" rounds float32
-        weights.  threshold: neurons with act ≤ threshold (|act| for silu) count as inactive.
+        transposed, because its columns are needed one by one.  weights="bfloat16" or "int8" rounds
+        them once, int8 in groups of 32 inputs (of down: of outputs) with a scale each, as Q8_0; the
+        arithmetic stays float32, and exact then means the bits of the dense method on the same
+        rounded weights.  threshold: neurons with act ≤ threshold (|act| for silu) are inactive.
         method "auto" measures its break-even points here (some fifty passes) unless they are given.
         Raises ValueError.  Chapter: The sparse FFN, explained.
         """
@@ -128,12 +140,9 @@ class SparseFFN:
         w1, w3, w2 = given.values()
         if w1.shape != w3.shape or w2.shape[1] != w1.shape[0]:
             raise ValueError(f"{_listed(given)}: allowed: gate, up [h, d], down [d_out, h]")
-        if weights is not None:
-            kind = _one_of("weights", weights, ("float32", "bfloat16"))
-            w1, w3, w2 = (storage.kept_as(kind, matrix) for matrix in (w1, w3, w2))
         return cls(
             w1, w3, w2.T, activation=activation, threshold=threshold, method=method,
-            threads=threads, break_even=break_even,
+            threads=threads, weights=weights, break_even=break_even,
         )  # fmt: skip
 
     def variant(self, *, method: str | None = None, threads: int | None = None) -> "SparseFFN":
@@ -148,7 +157,10 @@ class SparseFFN:
 
     @property
     def weights(self) -> tuple[NDArray[Any], ...]:
-        """Gate, up [h, d] and down_rows [h, d_out] as stored; views that cannot be written to."""
+        """Gate, up [h, d] and down_rows [h, d_out] as stored; views that cannot be written to.
+
+        float32, bf16 as uint16, or int8 as uint8 (`storage.grouped`); `storage.widen` reads each.
+        """
         views = tuple(matrix.view() for matrix in self._weights)
         for view in views:
             view.flags.writeable = False
@@ -159,6 +171,7 @@ class SparseFFN:
         """The int8 copy of the gate; None where nothing can be screened."""
         gate = self._weights[0]
         possible = self.activation != "silu" and self._limit > 0 and gate.size
+        possible = possible and not self._grouped
         return screening.build(gate) if possible else None
 
     def __call__(self, x: Any) -> Any:
@@ -167,12 +180,12 @@ class SparseFFN:
         NaN and infinity give what the dense layer gives: where they could matter, it is what runs.
         Raises ValueError for another dtype, shape or device.
         """
-        gate, _, down_rows = self._weights
-        array, torch = storage.read_input(x, gate.shape[1])
+        neurons, width, outputs = self._shape
+        array, torch = storage.read_input(x, width)
         inputs = math.prod(array.shape[:-1])
-        flat = np.require(array.reshape(inputs, gate.shape[1]), requirements=("C", "A", "W"))
-        y = np.empty((inputs, down_rows.shape[1]), np.float32)
-        if flat.size and gate.size:
+        flat = np.require(array.reshape(inputs, width), requirements=("C", "A", "W"))
+        y = np.empty((inputs, outputs), np.float32)
+        if flat.size and neurons:
             for start in range(0, inputs, BATCH):
                 part = slice(start, start + BATCH)
                 self._apply(flat[part], y[part], self.choose(), self.threshold)
@@ -199,11 +212,11 @@ class SparseFFN:
         A Gaussian input is used, and a threshold that makes the wanted fraction of neurons
         inactive.
         """
-        gate, _, down_rows = self._weights
-        if not gate.size or not self._limit > 0:
+        neurons, width, outputs = self._shape
+        if not neurons * width or not self._limit > 0:
             return BreakEven(sparse=1.0, screened=1.0)
-        x = np.random.default_rng(0).standard_normal((1, gate.shape[1]), np.float32)
-        y = np.empty((1, down_rows.shape[1]), np.float32)
+        x = np.random.default_rng(0).standard_normal((1, width), np.float32)
+        y = np.empty((1, outputs), np.float32)
         values = np.sort(self._activations(x))
         names = ["dense", "sparse"] + (["screened"] if self.screen is not None else [])
         seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -226,9 +239,9 @@ class SparseFFN:
 
     def _activations(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the threshold is compared with, for one input."""
-        gate, step = self._weights[0], storage.ROWS_AT_ONCE
-        parts = range(0, len(gate), step)
-        pre = np.concatenate([storage.widen(gate[i : i + step]) @ x[0] for i in parts])
+        gate, step, width = self._weights[0], storage.ROWS_AT_ONCE, self._shape[1]
+        parts = (storage.widen(gate[i : i + step]) for i in range(0, len(gate), step))
+        pre = np.concatenate([part[:, :width] @ x[0] for part in parts])
         return np.abs(pre / (1 + np.exp(-pre))) if self.activation == "silu" else pre
 
     def _apply(
@@ -236,7 +249,7 @@ class SparseFFN:
     ) -> None:
         squares = np.empty(x.shape[0])
         size = screening.magnitudes(x, squares)
-        if not self._largest * size < self._limit:
+        if not self._largest * size < self._limit or (self._grouped and not size < SAFE_INPUT):
             method = "dense"  # something may overflow or be NaN: zero times it is not zero
         elif method == "screened" and (self.screen is None or not size < SAFE_INPUT):
             method = "sparse"
@@ -246,7 +259,7 @@ class SparseFFN:
         tail = (space.gate, space.product, space.rows, space.sums, space.counts, threads, y)
         with _LAUNCH if threads > 1 else contextlib.nullcontext():
             self._launch(method, threads > 1, x, squares, threshold, tail)
-        neurons = self._weights[0].shape[0]
+        neurons = self._shape[0]
         candidates, active = space.counts.sum(axis=0)
         self.candidates, self.inactive = candidates / neurons, 1 - active / neurons
         self._spare.append(space)
@@ -279,7 +292,7 @@ class SparseFFN:
         except IndexError:
             space = None
         if space is None or space.gate.shape[0] != batch:
-            space = _Workspace(batch, self._weights[0].shape[0], self._weights[2].shape[1])
+            space = _Workspace(batch, self._shape[0], self._shape[2])
         return space
 
 

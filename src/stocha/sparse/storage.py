@@ -1,4 +1,8 @@
-"""How weights are kept: float32, or bf16 as the uint16 of a float32's upper half.
+"""How weights are kept: float32; bf16 as the uint16 of a float32's upper half; int8 in groups.
+
+int8: 32 numbers of a row share a scale, as in llama.cpp's Q8_0 but for the scale, which is a bf16,
+so that no weight overflows. A row [n] is stored as bytes: the int8 numbers, filled up to whole
+groups with zeros, then the scales; 34 bytes a group.
 
 What comes from outside is read here, and refused in one line unless it is of the dtype, shape and
 place that kernels can read.
@@ -10,11 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+KINDS = ("float32", "bfloat16", "int8")
+GROUP = 32  # as in `vector`
+TINY = np.float32(2**-126)  # the smallest normal number
 ROWS_AT_ONCE = 256  # rows converted together, so that a temporary copy stays small
 
 
 def widen(stored: NDArray[Any]) -> NDArray[np.float32]:
-    """Return stored weights as float32; uint16 is bf16."""
+    """Return stored weights as float32: uint16 is bf16, uint8 int8 in groups, all of them whole."""
+    if stored.dtype == np.uint8:
+        numbers = stored[:, : stored.shape[1] // (GROUP + 2) * GROUP].view(np.int8)
+        scales = np.ascontiguousarray(stored[:, numbers.shape[1] :]).view(np.uint16)
+        wide = numbers.reshape(len(stored), -1, GROUP) * widen(scales)[:, :, None]
+        return np.asarray(wide.reshape(numbers.shape))
     if stored.dtype != np.uint16:
         return stored.astype(np.float32, copy=False)
     return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
@@ -38,8 +50,40 @@ def largest(stored: NDArray[Any]) -> float:
     return found
 
 
+def grouped(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Round a finite matrix [m, n] to int8 with a scale for every 32 numbers of a row.
+
+    A scale is the group's largest magnitude over 127, rounded up to bf16: a number is off by at
+    most half of it. Groups of magnitudes below 1.5e-36 become zeros.
+    """
+    rows, columns = weights.shape
+    groups = -(-columns // GROUP)
+    stored = np.zeros((rows, (GROUP + 2) * groups), np.uint8)
+    for start in range(0, rows, ROWS_AT_ONCE):
+        part = weights[start : start + ROWS_AT_ONCE]
+        w = np.zeros((len(part), groups * GROUP), np.float32)
+        w[:, :columns] = part
+        w = w.reshape(len(part), groups, GROUP)
+        step = np.abs(w).max(axis=2) / np.float32(127)
+        bits = (step.view(np.uint32) + np.uint32(0xFFFF)) >> np.uint32(16)
+        scales = np.where(step < TINY, 0, bits).astype(np.uint16)
+        scale = widen(scales)[:, :, None]
+        ratio = np.divide(w, scale, out=np.zeros_like(w), where=scale > 0)
+        numbers = np.clip(np.rint(ratio), -127, 127).astype(np.int8).reshape(len(part), -1)
+        stored[start : start + len(part)] = np.hstack(
+            [numbers.view(np.uint8), scales.view(np.uint8)]
+        )
+    return stored
+
+
 def kept_as(kind: str, matrix: NDArray[Any]) -> NDArray[Any]:
-    """The matrix as "float32" or rounded to "bfloat16"."""
+    """The matrix as "float32", or rounded to "bfloat16" or "int8"; a copy, C-contiguous."""
+    return np.array(_kept_as(kind, matrix), order="C")
+
+
+def _kept_as(kind: str, matrix: NDArray[Any]) -> NDArray[Any]:
+    if kind == "int8":
+        return grouped(widen(matrix))
     if kind == "bfloat16":
         return matrix if matrix.dtype == np.uint16 else narrow(matrix)
     return widen(matrix)

@@ -1,4 +1,7 @@
-"""Vector primitives that fix the order of every addition, prefetch, and widen bf16 and int8.
+"""Vector primitives that fix the order of every addition, prefetch, and widen what is stored.
+
+A matrix of float32, of uint16 (bf16) and of int8 holds its numbers; one of uint8 holds rows as
+`storage.grouped` lays them out: int8 in groups of 32, then a bf16 scale for each group.
 
 LLVM may reassociate a `fastmath` reduction differently at each place it inlines one, so two kernels
 calling one Python function need not agree in the last bit.  Certified screening promises that they
@@ -22,13 +25,15 @@ BLOCK = (
     8  # rows computed together: enough streams for the prefetchers, few enough for the registers
 )
 LINE = 64  # bytes of a cache line
+GROUP = 32  # int8 numbers that share a scale
 
 cgutils: Any = _cgutils  # numba's annotations stop short of it
 
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _BYTE_POINTER = ir.IntType(8).as_pointer()
 _STORED = {types.float32: _F32, types.uint16: ir.IntType(16), types.int8: ir.IntType(8)}
-_BYTES = {types.float32: 4, types.uint16: 2, types.int8: 1}
+_STORED[types.uint8] = _STORED[types.int8]
+_BYTES = {types.float32: 4, types.uint16: 2, types.int8: 1, types.uint8: 1}
 
 
 class _Matrix:
@@ -38,6 +43,18 @@ class _Matrix:
         array = context.make_array(kind)(context, builder, value)
         self.builder, self.data, self.dtype = builder, array.data, kind.dtype
         self.columns = cgutils.unpack_tuple(builder, array.shape)[-1]
+        self.grouped = kind.dtype == types.uint8
+        self.unit = GROUP if self.grouped else LANES
+
+    def scale(self, row: Any, column: Any) -> Any:
+        """The scale of the group that holds a column of a row."""
+        builder, half = self.builder, ir.Constant(_I32, 16)
+        groups = builder.udiv(self.columns, ir.Constant(_I64, GROUP + 2))
+        behind = builder.mul(groups, ir.Constant(_I64, GROUP))
+        index = builder.udiv(column, ir.Constant(_I64, GROUP))
+        place = builder.bitcast(builder.gep(row, [behind]), ir.IntType(16).as_pointer())
+        bits = builder.zext(builder.load(builder.gep(place, [index]), align=2), _I32)
+        return builder.bitcast(builder.shl(bits, half), _F32)
 
     def row(self, index: Any) -> Any:
         return self.builder.gep(self.data, [self.builder.mul(index, self.columns)])
@@ -55,7 +72,7 @@ def _widened(builder: Any, row: Any, index: Any, dtype: Any, lanes: int) -> Any:
     """Load `lanes` stored numbers and widen them to float32 in registers."""
     stored, wide = _kind(_F32, lanes), _kind(_I32, lanes)
     loaded = builder.load(_address(builder, row, index, _STORED[dtype], lanes), align=_BYTES[dtype])
-    if dtype == types.int8:
+    if dtype in (types.int8, types.uint8):
         return builder.sitofp(builder.sext(loaded, wide), stored)
     if dtype == types.uint16:  # a bf16 is the upper half of a float32
         half = ir.Constant(wide, 16 if lanes == 1 else [16] * lanes)
@@ -83,15 +100,37 @@ def _touch(builder: Any, row: Any, index: Any) -> None:
     builder.call(function, [address, read, keep, data])
 
 
-def _column_loops(builder: Any, columns: Any, line: int, step: Callable[[Any, int], None]) -> None:
-    """Call `step(column, width)` for lines of `line` columns, then vectors, then single columns."""
+def _column_loops(
+    builder: Any, columns: Any, line: int, unit: int, step: Callable[[Any, int], None]
+) -> None:
+    """Call `step(column, width)` for lines of columns, then units, then single columns."""
     start: Any = ir.Constant(_I64, 0)
-    for width in sorted({line, LANES, 1}, reverse=True):
+    for width in sorted({line, unit, 1}, reverse=True):
         stop = builder.and_(columns, ir.Constant(_I64, -width))
         stride = ir.Constant(_I64, width)
         with cgutils.for_range_slice(builder, start, stop, stride, inc=True) as (column, _):
             step(column, width)
         start = stop
+
+
+def _pieces(builder: Any, column: Any, width: int, unit: int) -> list[list[Any]]:
+    """The columns at which the vectors of a step begin, unit by unit."""
+    return [
+        [
+            builder.add(column, ir.Constant(_I64, offset + piece))
+            for piece in range(0, min(width, unit), LANES)
+        ]
+        for offset in range(0, width, unit)
+    ]
+
+
+def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
+    if lanes == 1:
+        return scalar
+    undefined = ir.Constant(_kind(_F32, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    first = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    return builder.shuffle_vector(one, undefined, first)
 
 
 def _halve(builder: Any, vector: Any) -> Any:
@@ -144,16 +183,21 @@ def _dots(count: int) -> Any:
                 if width == line:
                     for row in coming:
                         _touch(builder, row, column)
-                for offset in range(0, width, lanes):
-                    here = builder.add(column, ir.Constant(_I64, offset))
-                    value = _widened(builder, inputs, here, x.dtype, lanes)
-                    for weight, total in zip(weights, sums if lanes > 1 else tails, strict=True):
-                        term = _widened(builder, weight, here, w.dtype, lanes)
-                        builder.store(
-                            _multiply_add(builder, term, value, builder.load(total)), total
-                        )
+                totals = sums if lanes > 1 else tails
+                for places in _pieces(builder, column, width, w.unit):
+                    values = [_widened(builder, inputs, at, x.dtype, lanes) for at in places]
+                    for weight, total in zip(weights, totals, strict=True):
+                        terms = [_widened(builder, weight, at, w.dtype, lanes) for at in places]
+                        found = builder.load(total)
+                        term, value = terms[0], values[0]
+                        if w.grouped:  # the group's sum of products first, then its scale, once
+                            value = builder.fmul(term, value)
+                            for more, other in zip(terms[1:], values[1:], strict=True):
+                                value = _multiply_add(builder, more, other, value)
+                            term = _splat(builder, w.scale(weight, places[0]), lanes)
+                        builder.store(_multiply_add(builder, term, value, found), total)
 
-            _column_loops(builder, w.columns, line, step)
+            _column_loops(builder, x.columns, line, w.unit, step)
             target = out.row(b)
             for number, total, tail in zip(numbers, sums, tails, strict=True):
                 result = builder.fadd(_halve(builder, builder.load(total)), builder.load(tail))
@@ -182,31 +226,29 @@ def _axpys(count: int) -> Any:
             coming = [ahead.row(number) for number in _listed(builder, rows, p, count)]
             target, coefficients = y.row(b), c.row(b)
             scalars = [builder.load(builder.gep(coefficients, [n])) for n in numbers]
-            undefined = ir.Constant(_kind(_F32, LANES), ir.Undefined)
-            first = ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
             line = LINE // _BYTES[w.dtype]
-            vectors = []
-            for scalar in scalars:
-                one = builder.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-                vectors.append(builder.shuffle_vector(one, undefined, first))
+            vectors = [_splat(builder, scalar, LANES) for scalar in scalars]
 
             def step(column: Any, width: int) -> None:
                 lanes = min(width, LANES)
                 if width == line:
                     for row in coming:
                         _touch(builder, row, column)
-                for offset in range(0, width, lanes):
-                    here = builder.add(column, ir.Constant(_I64, offset))
-                    place = _address(builder, target, here, _F32, lanes)
-                    total = builder.load(place, align=4)
-                    for weight, factor in zip(
-                        weights, vectors if lanes > 1 else scalars, strict=True
-                    ):
-                        term = _widened(builder, weight, here, w.dtype, lanes)
-                        total = _multiply_add(builder, factor, term, total)
-                    builder.store(total, place, align=4)
+                for places in _pieces(builder, column, width, w.unit):
+                    spots = [_address(builder, target, at, _F32, lanes) for at in places]
+                    totals = [builder.load(spot, align=4) for spot in spots]
+                    for weight, scalar, vector in zip(weights, scalars, vectors, strict=True):
+                        factor = vector if lanes > 1 else scalar
+                        if w.grouped:
+                            scaled = builder.fmul(scalar, w.scale(weight, places[0]))
+                            factor = _splat(builder, scaled, lanes)
+                        for i, at in enumerate(places):
+                            term = _widened(builder, weight, at, w.dtype, lanes)
+                            totals[i] = _multiply_add(builder, factor, term, totals[i])
+                    for total, spot in zip(totals, spots, strict=True):
+                        builder.store(total, spot, align=4)
 
-            _column_loops(builder, w.columns, line, step)
+            _column_loops(builder, y.columns, line, w.unit, step)
             return context.get_dummy_value()
 
         return signature, generate
@@ -234,7 +276,7 @@ def sum_block(typing: Any, w: Any, row: Any, ahead: Any, totals: Any) -> Any:
                     term = _widened(builder, row, column, w.dtype, LANES)
                     builder.store(builder.fadd(builder.load(total), term), total)
 
-        _column_loops(builder, w.columns, LANES, step)
+        _column_loops(builder, w.columns, LANES, LANES, step)
         place = builder.bitcast(totals.data, _kind(_F32, LANES).as_pointer())
         found = builder.load(place, align=4)
         for total in sums:
