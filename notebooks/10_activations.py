@@ -480,7 +480,7 @@ for name, row in table.iterrows():
     run.glue(f"zeros-{short}", row["zeros"], "{:.1%}")
     run.glue(f"variance-{short}", row["variance"], "{:.3f}")
 
-# %% mystnb={"figure": {"name": "fig-normal-input", "caption": "Exact zeros of every activation for standard normal inputs."}, "image": {"alt": "Horizontal bars: ReLU and squared ReLU at one half, Bernoulli SiLU at one half, StochA at the share 1 - p of that, Gumbel StochA, whose gate is near one half, at about half of it, the others at zero."}} tags=["remove-input"]
+# %% mystnb={"figure": {"name": "fig-normal-input", "caption": "Exact zeros of every activation for standard normal inputs."}, "image": {"alt": "Horizontal bars: ReLU and squared ReLU at one half, Bernoulli SiLU at one half, StochA at the share 1 − p of that, Gumbel StochA, whose gate is near one half, at about half of it, the others at zero."}} tags=["remove-input"]
 figure, ax = plt.subplots(figsize=(figures.WIDTH, 2.8))
 colours = [figures.COLOURS[name] for name in table.index]
 ax.barh([figures.LABELS[name] for name in table.index], table["zeros"], color=colours)

@@ -10,12 +10,11 @@ PROSE = sorted([*(ROOT / "book").glob("*.md"), *ROOT.glob("*.md")])
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *NOTEBOOKS])
 
+FENCED = re.compile(r"^(?P<fence>```+|~~~+)(?P<info>.*?)\n(?P<body>.*?)^(?P=fence) *$", re.M | re.S)
 VERBATIM = re.compile(
-    r"^(?P<fence>```+|~~~+|:::+)(?!\{).*?^(?P=fence)|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$"
-    r"|^ {4,}.*?$|\{cite:\w\}`[^`]*`|\]\([^)]*\)|<!--.*?-->",
-    re.MULTILINE | re.DOTALL,
+    r"`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|^ {4,}.*?$|\]\([^)]*\)|<!--.*?-->", re.M | re.S
 )
-HYPHEN_AS_MINUS = re.compile(r"(?<![\w−–-])-\d")
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w−–-])-\d|(?<=[\w)]) - (?=[\w(])")
 
 
 def spoken(path: Path) -> str:
@@ -28,6 +27,8 @@ def spoken(path: Path) -> str:
         ]
         options = re.findall(r'"(?:alt|caption)": "((?:[^"\\]|\\.)*)"', text)
         text = "\n\n".join([*prose, *options])
+    kept = {"{list-table}", "{admonition}", "{note}"}
+    text = FENCED.sub(lambda f: f["body"] if f["info"].split(" ")[0] in kept else " ", text)
     return VERBATIM.sub(" ", text)
 
 

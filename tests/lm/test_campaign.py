@@ -1,13 +1,18 @@
 """Arms and their names; what is recorded of a sweep and what is missing."""
 
+from dataclasses import replace
+
 import pytest
 
+from stocha.arms import PARAMETERS
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root
 from stocha.claims.ledger import Tables
 from stocha.lm import campaign
+from stocha.lm.experiment import Config
 from stocha.study.sweeps.specification import read_sweep
 
+ARM = {name: Config.__dataclass_fields__[name].default for name in PARAMETERS}
 SWEEPS = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in campaign.SWEEPS]
 
 
@@ -24,13 +29,39 @@ def test_the_plan_names_the_arms_that_the_tables_have():
     }
 
 
-def test_the_protocol_states_the_size_of_the_campaign():
-    text = (project_root() / "book" / "lm_protocol.md").read_text()
+def test_its_page_states_the_size_of_the_first_campaign():
+    text = (project_root() / "book" / "lm_first_campaign.md").read_text()
     (full,) = {(p["tokens"], p["batch"], p["context"], p["lr"]) for p in SWEEPS[0].points}
     tokens, batch, context, rate = full
     assert f"| {tokens:,} ({tokens // (batch * context):,} steps), " in text
     assert f"peak [{rate:g}]" in text
     assert f"| {batch * context:,} tokens |" in text
+
+
+def test_the_protocol_states_the_size_of_the_pilot_and_of_the_campaign():
+    text = (project_root() / "book" / "lm_protocol.md").read_text()
+    (config,) = {
+        replace(run_config(point), **ARM, seed=0)
+        for name in ("lm_pilot", "lm_arms", "lm_arms_more")
+        for point in read_sweep(project_root() / "sweeps" / f"{name}.yml").points
+    }
+    assert f"| {config.shape.parameters:,} |" in text
+    assert f"| {config.tokens:,} ({config.steps:,} steps), " in text
+    assert f"peak {config.lr:g}, after {config.warmup} steps" in text
+    assert f"| {config.width}, {config.layers}, {config.ffn} |" in text
+    assert f"| {config.vocabulary:,}, " in text
+
+
+def test_the_pilots_runs_are_the_campaigns_first():
+    sweeps = {
+        name: {run_config(p) for p in read_sweep(project_root() / "sweeps" / f"{name}.yml").points}
+        for name in ("lm_pilot", "lm_arms", "lm_arms_more")
+    }
+    assert sweeps["lm_pilot"] <= sweeps["lm_arms"] | sweeps["lm_arms_more"]
+
+
+def run_config(point):
+    return Config(**{name: value for name, value in point.items() if name != "scale"})
 
 
 def test_runs_on_two_corpora_are_not_compared(tmp_path):

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from stocha.activations import StochA, make
 from stocha.lm import evaluation, probes
 from stocha.lm.config import ModelConfig
+from stocha.lm.corpus import TextFolder
 from stocha.lm.generation import generate
 from stocha.lm.model import Decoder
 from stocha.lm.tokenizer import byte_lengths
-from stocha.lm.tokens import Tokens
+from stocha.lm.tokens import Tokens, tokenise
 
 SHAPE = ModelConfig(vocabulary=280, width=16, layers=2, heads=2, kv_heads=1, ffn=24, context=32)
 
@@ -206,6 +207,55 @@ def test_a_probe_scores_the_answers_log_likelihood(model, tokens) -> None:
             assert found[item, choice] == pytest.approx(float(expected), rel=1e-4)
     row = probes.score(model, probe)
     assert row["accuracy"] == np.mean(found[:, 0] > found[:, 1:].max(1))
+
+
+def test_graded_probes_ask_what_they_say(tmp_path) -> None:
+    lines = [
+        f"def measure_{n}(values, width):\n    if width:\n        table = [{{'measure': n}}]\n"
+        f"    # what the values are is known, what it is not, was\n    return values[{n}]\n"
+        for n in range(300)
+    ]
+    for number in range(0, 300, 10):
+        (tmp_path / f"{number:03d}.py").write_text("".join(lines[number : number + 10]))
+    text = tokenise(TextFolder(str(tmp_path), validation=0.4), 420, tmp_path / "cache")
+    split = text.splits["validation"]
+    found = {p.name: p for p in probes.graded(split, split, text.tokenizer, 20, 100)}
+    again = {p.name: p for p in probes.graded(split, split, text.tokenizer, 20, 100)}
+    assert set(found) >= {
+        "corrupted_1",
+        "corrupted_2",
+        "bracket",
+        "indent",
+        "agreement",
+        "recall_24",
+    }
+    for name, probe in found.items():
+        assert torch.equal(probe.ids, again[name].ids)
+        for item, scored in zip(probe.ids, probe.scored.tolist(), strict=True):
+            assert (item[:, :-scored] == item[0, :-scored]).all()
+            assert not (item[1:, -scored:] == item[0, -scored:]).all(1).any()
+    for strength in (1, 2):
+        ids = found[f"corrupted_{strength}"].ids
+        assert ((ids[:, 1:] != ids[:, :1]).sum(2) == strength).all()
+    word = text.tokenizer.decode
+    for item in found["bracket"].ids:
+        assert sorted(word([answer]) for answer in item[:, -1].tolist()) == [")", "]", "}"]
+    for item in found["agreement"].ids:
+        pair = {word([answer]).strip() for answer in item[:, -1].tolist()}
+        assert pair in [set(words) for words in probes.AGREEING]
+    for item in found["recall_24"].ids.tolist():
+        before, answers = item[0][:-1], [choice[-1] for choice in item]
+        assert 24 <= before[::-1].index(answers[0]) + 1 < 64
+        assert all(answer in before for answer in answers)
+
+
+def test_one_pass_gives_the_likelihoods_of_every_choice(model, tokens) -> None:
+    split = np.concatenate([tokens.splits["validation"]] * 2)
+    probe = next(p for p in probes.graded(split, split, tokens.tokenizer, 12, 32) if p.one_pass)
+    each = probes.Items(probe.name, probe.ids, probe.scored)
+    assert np.allclose(
+        probes.log_likelihoods(model, probe), probes.log_likelihoods(model, each), atol=1e-5
+    )
 
 
 def test_too_many_questions_are_one_clear_line(tokens: Tokens) -> None:

@@ -254,6 +254,11 @@ def test_a_page_that_cannot_be_held_is_named(tmp_path, text, message):
     assert page.read_text() == text
 
 
+def test_a_page_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.py: No such file"):
+        update_notebooks([tmp_path / "nothing.py"])
+
+
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("[0-9]*.py"))
 
 

@@ -182,12 +182,11 @@ class _Run:
         # as many for every run: the rows of a shared beginning are kept
         self.few = self._windows("validation", GRID_WINDOWS)
         # made before training: impossible questions are refused before it
-        self.asked = probes.items(
-            self.text.splits["heldout"],
-            self.text.tokenizer,
-            config.questions,
-            min(160, config.context),
-        )
+        code, length = self.text.splits["heldout"], min(160, config.context)
+        prose = self.text.splits.get("prose", code)
+        reader, count = self.text.tokenizer, config.questions
+        self.asked = probes.items(code, reader, count, length)
+        self.asked += probes.graded(code, prose, reader, count, length)
         self.trainer = self._trainer(progress)
 
     def result(self) -> Result:

@@ -6,9 +6,9 @@ Chapter *Downstream*.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -31,12 +31,14 @@ class Items:
     """Questions of one probe.
 
     `ids` [items, choices, length]: the true answer is choice 0; `scored` [items]: how many tokens
-    at the end of each sequence are the answer, the same for all its choices.
+    at the end of each sequence are the answer, the same for all its choices. `one_pass`: the answer
+    is one token, so a question's choices share a forward pass.
     """
 
     name: str
     ids: Tensor
     scored: Tensor
+    one_pass: bool = False
 
 
 def items(
@@ -59,6 +61,112 @@ def items(
         _build("corrupted_line", tokens, picked, count, length, _Corrupted(rng)),
         _copy(tokenizer.get_vocab_size(), count, length, rng),
     ]
+
+
+CORRUPTED = (1, 2, 4)
+"""Tokens of a line that are replaced."""
+
+DISTANCES = ((8, 24), (24, 64), (64, 160))
+"""Tokens back to where a name was last seen, from and to."""
+
+AGREEING = (("is", "are"), ("was", "were"), ("has", "have"))
+INDENTS = (3, 7, 11, 15)
+"""Spaces in the token that ends a line and indents the next; the last belongs to the word."""
+
+
+def graded(
+    tokens: NDArray[np.uint16],
+    prose: NDArray[np.uint16],
+    tokenizer: Tokenizer,
+    count: int,
+    length: int = 160,
+) -> list[Items]:
+    """Return probes whose difficulty is graded, so that some have neither floor nor ceiling.
+
+    "corrupted_k": the line that follows against three of itself with k tokens replaced by tokens
+    of the text. The others ask for one token: "bracket", which of three closing brackets; "indent",
+    how far the next line is indented; "agreement", is or are (was, has) in `prose`; "recall_d", a
+    word of at least four letters that was last seen d tokens back or more, against three other
+    such words of the context. Up to `count` questions each of `length` tokens; a probe that the
+    texts have fewer than two questions for is left out.
+    """
+    rng = np.random.default_rng(stream_seed(0, "probes", "graded"))
+    lines = _lines(tokens, tokenizer, length)
+    picked = [lines[i] for i in rng.permutation(len(lines))]
+    found = []
+    for strength in CORRUPTED:
+        long = [(start, end) for start, end in picked if end - start > 2 * strength][:count]
+        if len(long) >= 2:
+            wrong = _Replaced(tokens, strength, rng)
+            found.append(_build(f"corrupted_{strength}", tokens, long, len(long), length, wrong))
+    names = [str(tokenizer.id_to_token(token)) for token in range(tokenizer.get_vocab_size())]
+    number = {name: token for token, name in enumerate(names)}
+    brackets = [number[bracket] for bracket in ")]}"]
+    indents = [number[n] for n in ("Ċ" + "Ġ" * size for size in INDENTS) if n in number]
+    pairs = [[number[n] for n in map("Ġ{}".format, pair) if n in number] for pair in AGREEING]
+    kinds: list[tuple[str, NDArray[np.uint16], list[list[int]]]] = [
+        ("bracket", tokens, [brackets]),
+        ("indent", tokens, [indents]),
+        ("agreement", prose, [pair for pair in pairs if len(pair) == 2]),
+    ]
+    for name, text, groups in kinds:
+        others = {token: [o for o in group if o != token] for group in groups for token in group}
+        there = np.flatnonzero(np.isin(text, list(others)))
+        questions = ((int(place), others[int(text[place])]) for place in rng.permutation(there))
+        found.append(_one_token(name, text, questions, count, length))
+    words = {
+        token for token, name in enumerate(names) if len(w := name.strip("Ġ")) > 3 and w.isalpha()
+    }
+    for low, high in DISTANCES:
+        seen = _seen_again(tokens, words, low, min(high, length))
+        places = (int(place) for place in rng.permutation(seen))
+        asked = (
+            (place, _other_words(tokens[place - length + 1 : place + 1], words, rng))
+            for place in places
+            if place >= length
+        )
+        full = ((place, others) for place, others in asked if len(others) == 3)
+        found.append(_one_token(f"recall_{low}", tokens, full, count, length))
+    return [probe for probe in found if len(probe.scored) >= 2]
+
+
+def _seen_again(
+    tokens: NDArray[np.uint16], words: set[int], low: int, high: int
+) -> NDArray[np.int64]:
+    """Places of the words that were last seen `low` to `high` − 1 tokens before."""
+    last: dict[int, int] = {}
+    places = []
+    for place, token in enumerate(tokens.tolist()):
+        if token in words:
+            if low <= place - last.get(token, -high) < high:
+                places.append(place)
+            last[token] = place
+    return np.array(places, dtype=np.int64)
+
+
+def _other_words(
+    window: NDArray[np.uint16], words: set[int], rng: np.random.Generator
+) -> list[int]:
+    there = sorted((set(window.tolist()) & words) - {int(window[-1])})
+    return [there[i] for i in rng.permutation(len(there))[:3]]
+
+
+def _one_token(
+    name: str,
+    tokens: NDArray[np.uint16],
+    asked: Iterable[tuple[int, Sequence[int]]],
+    count: int,
+    length: int,
+) -> Items:
+    """Questions at places of the text, each with the tokens that would be wrong there."""
+    rows = []
+    for place, others in islice(((p, o) for p, o in asked if p >= length - 1), count):
+        stem = tokens[place - length + 1 : place].astype(np.int64)
+        rows.append([np.append(stem, token) for token in (int(tokens[place]), *others)])
+    ids = torch.from_numpy(
+        np.array(rows, dtype=np.int64).reshape(len(rows), -1 if rows else 1, length)
+    )
+    return Items(name, ids, torch.ones(len(rows), dtype=torch.int64), one_pass=True)
 
 
 Line = tuple[int, int]
@@ -100,6 +208,21 @@ class _Corrupted:
         wrong = np.array(true)
         wrong[[first, second]] = wrong[[second, first]]
         return [wrong]
+
+
+class _Replaced:
+    def __init__(self, tokens: NDArray[np.uint16], strength: int, rng: np.random.Generator) -> None:
+        self.tokens, self.strength, self.rng = tokens, strength, rng
+
+    def __call__(self, true: NDArray[np.uint16]) -> list[NDArray[np.uint16]]:
+        return [self._one(true) for _ in range(3)]
+
+    def _one(self, true: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        wrong = np.array(true)
+        for place in self.rng.choice(len(true) - 1, self.strength, replace=False):
+            while wrong[place] == true[place]:
+                wrong[place] = self.tokens[self.rng.integers(len(self.tokens))]
+        return wrong
 
 
 def _build(
@@ -144,6 +267,8 @@ def log_likelihoods(
 ) -> NDArray[np.float64]:
     """Return the summed log-likelihood in nats of every answer [items, choices]."""
     count, choices, length = probe.ids.shape
+    if probe.one_pass:
+        return _one_pass(model, probe, activation)
     flat = probe.ids.view(count * choices, length)
     scored = probe.scored.repeat_interleave(choices)
     out = []
@@ -160,6 +285,17 @@ def log_likelihoods(
             counted = place <= scored[start : start + ROWS, None]
             out.append(-(losses * counted).sum(1))
     return torch.cat(out).view(count, choices).numpy()
+
+
+def _one_pass(model: Decoder, probe: Items, activation: Activation | None) -> NDArray[np.float64]:
+    out = []
+    with using(model, activation):
+        for start in range(0, len(probe.ids), ROWS):
+            ids = probe.ids[start : start + ROWS]
+            x = model.hidden(ids[:, 0, :-1], fixed_noise(start, len(ids)))[:, -1]
+            logs = model.head(x).log_softmax(-1).double()
+            out.append(logs.gather(1, ids[:, :, -1]))
+    return torch.cat(out).numpy()
 
 
 def score(

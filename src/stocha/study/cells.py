@@ -165,11 +165,12 @@ def update_notebooks(paths: Iterable[Path]) -> list[Path]:
     """Write the cells of the notebooks anew from their experiments; returns those that changed."""
     changed = []
     for path in paths:
-        text = path.read_text(encoding="utf-8")
         try:
+            text = path.read_text(encoding="utf-8")
             held = held_to_experiment(text)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{path}: {reason}") from None
         if held != text:
             write_text(path, held)
             changed.append(path)
