@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,6 +26,10 @@ def test_streams_differ_exactly_when_their_names_do(
     assert 0 <= stream_seed(seed, *a) < 2**63
     same = [(type(x), x) for x in a] == [(type(x), x) for x in b]
     assert (stream_seed(seed, *a) == stream_seed(seed, *b)) == same
+
+
+def test_a_numpy_integer_names_the_stream_of_the_integer() -> None:
+    assert stream_seed(np.int64(3), np.int32(4), "a") == stream_seed(3, 4, "a")
 
 
 def test_a_generator_is_fresh_on_every_call() -> None:

@@ -1,9 +1,12 @@
 """Configurations refuse what would train a NaN, in one line and before any work."""
 
 import math
+from pathlib import Path
 
 import pytest
 
+from stocha.base.identity import normalised
+from stocha.lm import config
 from stocha.lm.config import ModelConfig, TrainConfig
 
 
@@ -36,3 +39,8 @@ def test_micro_batches_divide_the_batch() -> None:
     assert TrainConfig(batch=24).micro_batch == 12
     with pytest.raises(ValueError, match="micro_batch=5: must divide"):
         TrainConfig(batch=24, micro_batch=5)
+
+
+def test_a_default_that_no_page_gives_names_the_result() -> None:
+    source = Path(config.__file__).read_text()
+    assert normalised(source) != normalised(source.replace("setting(0.95,", "setting(0.99,"))

@@ -272,6 +272,16 @@ def test_greedy_generation_is_the_argmax_of_one_pass(model) -> None:
     assert torch.equal(logits[len(prompt) - 1 : -1].argmax(1), out[0])
 
 
+def test_a_model_that_is_not_finite_generates_nothing(model) -> None:
+    broken = Decoder(SHAPE)
+    broken.norm.weight.data[0] = torch.nan
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ValueError, match=r"^logits: are not finite"):
+            generate(broken, torch.arange(4), 2, temperature=temperature)
+    with pytest.raises(ValueError, match=r"^temperature=inf: allowed: a number in \[0, inf\)"):
+        generate(model, torch.arange(4), 2, temperature=torch.inf)
+
+
 def test_samples_have_noise_of_their_own_and_do_not_depend_on_each_other(model) -> None:
     prompt = torch.arange(5, 12)
     drawn = {"temperature": 0.0, "activation": StochA(0.5, "mixed"), "seed": 4}

@@ -1,5 +1,9 @@
 """The decoder against Hugging Face's Llama, and the laws that attention and RoPE obey."""
 
+import json
+import math
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from stocha.activations import StochA, make
 from stocha.base.streams import generator
+from stocha.lm import checkpoint
 from stocha.lm.config import ModelConfig
 from stocha.lm.convert import (
     from_llama,
@@ -127,19 +132,103 @@ def test_a_model_with_shifted_keys_is_no_llama() -> None:
         to_llama(Decoder(config(shifted_keys=True)))
 
 
-def test_unsupported_llamas_are_refused() -> None:
-    shape = llama(config(), "silu").config.to_dict()
-    with pytest.raises(ValueError, match="rope_type='llama3'"):
-        from_llama_config(shape | {"rope_parameters": {"rope_type": "llama3"}})
-    with pytest.raises(ValueError, match="attention_bias"):
-        from_llama_config(shape | {"attention_bias": True})
+def test_unsupported_weights_are_refused() -> None:
     weights = llama(config(), "silu").state_dict()
     bias = {"model.layers.0.self_attn.q_proj.bias": torch.zeros(16)}
     with pytest.raises(ValueError, match=r"q_proj\.bias: the model has no place"):
         from_llama(weights | bias, config())
-    weights.pop("model.layers.1.mlp.down_proj.weight")
-    with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.down_proj\.weight"):
-        from_llama(weights, config())
+    down = "model.layers.1.mlp.down_proj.weight"
+    broken = weights[down].clone()
+    broken[0, 0] = torch.nan
+    for part, message in [
+        (None, "has shape None"),
+        (weights[down][:1], "has shape"),
+        (weights[down].to(torch.int8), "is torch.int8; allowed: floats, not quantised"),
+        (broken, "holds NaN or infinity"),
+    ]:
+        other = {name: part if name == down else w for name, w in weights.items()}
+        with pytest.raises(ValueError, match=f"^{re.escape(down)}: {message}"):
+            from_llama({n: w for n, w in other.items() if w is not None}, config())
+    with pytest.raises(ValueError, match=r"^lm_head\.weight: differs from the embedding"):
+        from_llama(weights | {"lm_head.weight": torch.zeros(61, 48)}, config(tied=True))
+
+
+REFUSED = {
+    "model_type": ["granite", "qwen2", "mixtral", "gpt2"],
+    "sliding_window": [4096],
+    "partial_rotary_factor": [0.5],
+    "rope_scaling": [{"factor": 2.0}, {"rope_type": "llama3"}, {"type": "default", "factor": 2.0}],
+    "rope_parameters": [{"full_attention": {"rope_type": "default", "rope_theta": 1e4}}],
+    "rope_theta": [math.nan, math.inf, "10000"],
+    "attention_bias": [True],
+    "mlp_bias": [True],
+    "embedding_multiplier": [12.0],
+    "residual_multiplier": [0.22],
+    "attention_multiplier": [1.0],
+    "logits_scaling": [8.0],
+    "final_logit_softcapping": [30.0],
+    "attn_logit_softcapping": [50.0],
+    "num_local_experts": [8],
+    "quantization_config": [{"load_in_8bit": True}],
+    "query_pre_attn_scalar": [256],
+    "head_dim": [16],
+    "vocab_size": [None, "61"],
+    "a_field_of_tomorrow": [3],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f, vs in REFUSED.items() for v in vs])
+def test_a_variant_that_the_decoder_has_not_is_refused_by_the_fields_name(
+    field: str, value: object
+) -> None:
+    shape = llama(config(), "silu").config.to_dict()
+    assert from_llama_config(shape) == config()
+    with pytest.raises(ValueError, match=f"^{field}=") as caught:
+        from_llama_config(shape | {field: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_real_configurations_of_the_family_are_read() -> None:
+    smollm = {
+        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": 0, "eos_token_id": 0, "hidden_act": "silu", "hidden_size": 576,
+        "initializer_range": 0.041666666666666664, "intermediate_size": 1536,
+        "is_llama_config": True, "max_position_embeddings": 8192, "model_type": "llama",
+        "num_attention_heads": 9, "num_hidden_layers": 30, "num_key_value_heads": 3,
+        "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_interleaved": False,
+        "rope_scaling": None, "rope_theta": 100000, "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16", "transformers_version": "4.40.1", "use_cache": True,
+        "vocab_size": 49152,
+    }  # fmt: skip
+    found = from_llama_config(smollm, 512)
+    assert (found.width, found.kv_heads, found.rope_base, found.context) == (576, 3, 1e5, 512)
+    with pytest.raises(ValueError, match=r"^context=9000: allowed: at most 8192"):
+        from_llama_config(smollm, 9000)
+
+
+def test_a_checkpoints_own_activation_is_taken_where_none_is_asked_for(tmp_path) -> None:
+    llama(config(), "relu").save_pretrained(tmp_path)
+    assert "relu" in str(load_llama(tmp_path).activation)
+    described = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(described | {"hidden_act": "gelu_new"}))
+    with pytest.raises(ValueError, match=r"^hidden_act='gelu_new': allowed: silu"):
+        load_llama(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"^checkpoint=.*: cannot be read"):
+        load_llama(tmp_path)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("lost", ["blocks.1.ffn.down.weight", "norm.weight", "embedding.weight"])
+def test_a_kept_model_with_a_part_missing_is_refused(tmp_path, tied: bool, lost: str) -> None:
+    model = Decoder(config(tied=tied), "relu")
+    save_half(tmp_path / "model.pt", model)
+    state = checkpoint.load(tmp_path / "model.pt")
+    del state["weights"][lost]
+    checkpoint.save(tmp_path / "model.pt", state)
+    with pytest.raises(ValueError, match=f"not a model of this library.*{lost}") as caught:
+        load_half(tmp_path / "model.pt", "relu")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

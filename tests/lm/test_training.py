@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from stocha import arms
 from stocha.activations import StochA
 from stocha.arms import Arm
+from stocha.base.identity import science
 from stocha.base.streams import bernoulli
-from stocha.lm import checkpoint
+from stocha.lm import checkpoint, training
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.schedule import multiplier, share_after
 from stocha.lm.tokens import Tokens
@@ -212,6 +213,72 @@ def test_micro_batches_change_rounding_only(whole, tokens, tmp_path) -> None:
     run = make_run(tokens, tmp_path, config=replace(TRAIN, micro_batch=4))
     run.train()
     assert run.record.loss == pytest.approx(whole.record.loss, rel=1e-5)
+
+
+CUT = """
+import os, sys, json
+from pathlib import Path
+import torch
+from stocha.arms import Arm
+from stocha.lm import checkpoint, config, tokens, training
+
+torch.set_num_threads(1)
+stop = int(sys.argv[4])
+run = training.Run(
+    config.ModelConfig(**json.loads(sys.argv[2])),
+    config.TrainConfig(**json.loads(sys.argv[3])),
+    Arm.parse("silu+ft(0.25)"),
+    tokens.load(Path(sys.argv[5])),
+    checkpoint.Store(Path(sys.argv[1])),
+    save_every=0,
+    progress=lambda done, total: os._exit(9) if done == stop else None,
+)
+run.train()
+print(json.dumps([run.record.loss, [p.double().sum().item() for p in run.model.parameters()]]))
+"""
+
+
+def test_killed_while_it_compiles_and_resumed_from_the_cache_it_ends_with_the_same_bits(
+    tokens, tmp_path
+) -> None:
+    source = str(Path(checkpoint.__file__).parents[2])
+    environment = os.environ | {
+        "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "NUMBA_CACHE_DIR": str(tmp_path / "numba")
+    }  # fmt: skip
+    shape = json.dumps(asdict(replace(MODEL, context=64, width=32)))
+    settings = json.dumps(asdict(replace(TRAIN, tokens=4 * 64 * 12)))
+
+    def train(store: str, stop: int, code: int) -> str:
+        arguments = [str(tmp_path / store), shape, settings, str(stop), str(tokens.folder)]
+        done = subprocess.run(
+            [sys.executable, "-c", CUT, *arguments],
+            capture_output=True, text=True, timeout=120, env=environment,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    train("cut", 5, 9)
+    assert train("cut", -1, 0) == train("whole", -1, 0)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_fresh_run_trains_and_reads_no_checkpoint(tokens, tmp_path, fresh) -> None:
+    make_run(tokens, tmp_path).train()
+    taken: list[int] = []
+    run = make_run(tokens, tmp_path, progress=lambda done, _: taken.append(done))
+    run.store.fresh = fresh
+    run.train()
+    assert taken == (list(range(1, 13)) if fresh else [])
+
+
+def test_a_checkpoint_of_other_code_is_not_continued(tokens, tmp_path, monkeypatch) -> None:
+    run = make_run(tokens, tmp_path)
+    run.train()
+    kept = run.store.path(run.key(12))
+    assert kept.is_file()
+    assert science("stocha.lm.training") == training.SCIENCE
+    monkeypatch.setattr(training, "SCIENCE", "of an edited step")
+    assert make_run(tokens, tmp_path).store.path(run.key(12)) != kept
 
 
 RANK = """

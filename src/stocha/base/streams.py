@@ -21,7 +21,8 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
     Parameters: `seed`, any int; `names`, strings and ints, where `1` and `"1"` are different.
     """
-    key = hashlib.blake2b(repr((int(seed), *names)).encode(), digest_size=8)
+    plain = (name if isinstance(name, str) else int(name) for name in names)  # numpy's ints too
+    key = hashlib.blake2b(repr((int(seed), *plain)).encode(), digest_size=8)
     return int.from_bytes(key.digest(), "little") >> 1
 
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,18 +39,34 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return the state in `path`; ValueError, one line, if it is missing or truncated."""
+    """Return the state in `path`; ValueError, one line, if it is missing, cut short or altered.
+
+    The checksums that `torch.save` writes are compared: torch itself loads a flipped bit.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} has another checksum")
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise ValueError(f"checkpoint={path}: no such file") from None
     except Exception as error:
-        raise ValueError(f"checkpoint={path}: truncated or not a checkpoint; delete it") from error
+        raise ValueError(f"checkpoint={path}: damaged or not a checkpoint; delete it") from error
 
 
 def folder() -> Path:
-    """Return where corpora and checkpoints are kept: $STOCHA_CACHE, or ~/.cache/stocha."""
-    return Path(os.environ.get("STOCHA_CACHE") or Path.home() / ".cache" / "stocha")
+    """Return where corpora and checkpoints are kept: $STOCHA_CACHE, or ~/.cache/stocha.
+
+    Raises ValueError if it cannot be made.
+    """
+    chosen = os.environ.get("STOCHA_CACHE")
+    path = Path(chosen) if chosen else Path.home() / ".cache" / "stocha"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"STOCHA_CACHE={path}: allowed: a folder to write to ({error})") from error
+    return path
 
 
 class Store:
@@ -57,14 +74,36 @@ class Store:
 
     A key is the hash of everything that decides the bits up to a step. `claim` serialises the
     processes that want the same key: the first computes it, the others find it finished.
+
+    Parameters: `folder`; `fresh`, whether to find only what this store itself has written, by
+    default what $STOCHA_FRESH says (`stocha run --fresh`).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fresh: bool | None = None) -> None:
         self.folder = folder
+        self.fresh = bool(os.environ.get("STOCHA_FRESH")) if fresh is None else fresh
+        self._written: set[Path] = set()
 
     def path(self, key: Any) -> Path:
         """Return where the checkpoint of `key`, a JSON-able value, is or will be."""
         return self.folder / f"{fingerprint(key)}.pt"
+
+    def read(self, path: Path) -> dict[str, Any] | None:
+        """Return the state that `write` left at `path`, or None if there is none.
+
+        Raises ValueError, one line, if it is damaged or was written to another path.
+        """
+        if not path.is_file() or (self.fresh and path not in self._written):
+            return None
+        state = load(path)
+        if state.get("name") != path.name:
+            raise ValueError(f"checkpoint={path}: is {state.get('name')}'s; delete it")
+        return state
+
+    def write(self, path: Path, state: dict[str, Any]) -> None:
+        """Write `state` to `path` with its name: see `save`."""
+        save(path, {**state, "name": path.name})
+        self._written.add(path)
 
     @contextmanager
     def claim(self, key: Any) -> Iterator[Path]:

@@ -1,11 +1,16 @@
-"""What a language model is and how it is trained, as frozen values that hash."""
+"""What a language model is and how it is trained, as frozen values that hash.
+
+A default here is part of what names a result (`stocha.base.identity`), as no page gives it: so it
+is no `parameter` by name.
+"""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from stocha.base.parameters import check, parameter
+from stocha.base.parameters import check
+from stocha.base.parameters import parameter as setting
 
 
 def fingerprint(value: Any) -> str:
@@ -25,17 +30,17 @@ class ModelConfig:
     *Protocol*.
     """
 
-    vocabulary: int = parameter(2048, "tokens", "[1, inf)")
-    width: int = parameter(128, "of the residual stream", "[1, inf)")
-    layers: int = parameter(4, "blocks", "[1, inf)")
-    heads: int = parameter(2, "query heads", "[1, inf)")
-    kv_heads: int = parameter(1, "key-value heads they share", "[1, inf)")
-    ffn: int = parameter(512, "neurons of a block's feed-forward", "[1, inf)")
-    context: int = parameter(256, "tokens a sequence", "[1, inf)")
-    rope_base: float = parameter(10_000.0, "base of the rotation's wavelengths", "(0, inf)")
-    eps: float = parameter(1e-5, "added to the mean square in a norm", "(0, inf)")
-    tied: bool = parameter(True, "one matrix for embedding and head")
-    shifted_keys: bool = parameter(False, "half of each key is the previous position's")
+    vocabulary: int = setting(2048, "tokens", "[1, inf)")
+    width: int = setting(128, "of the residual stream", "[1, inf)")
+    layers: int = setting(4, "blocks", "[1, inf)")
+    heads: int = setting(2, "query heads", "[1, inf)")
+    kv_heads: int = setting(1, "key-value heads they share", "[1, inf)")
+    ffn: int = setting(512, "neurons of a block's feed-forward", "[1, inf)")
+    context: int = setting(256, "tokens a sequence", "[1, inf)")
+    rope_base: float = setting(10_000.0, "base of the rotation's wavelengths", "(0, inf)")
+    eps: float = setting(1e-5, "added to the mean square in a norm", "(0, inf)")
+    tied: bool = setting(True, "one matrix for embedding and head")
+    shifted_keys: bool = setting(False, "half of each key is the previous position's")
 
     def __post_init__(self) -> None:
         check(self)
@@ -91,20 +96,20 @@ class TrainConfig:
     an impossible value. Chapter *Protocol*.
     """
 
-    tokens: int = parameter(6_000_000, "trained on in all, rounded down to whole steps", "[1, inf)")
-    batch: int = parameter(16, "sequences a step, over all ranks", "[1, inf)")
-    micro_batch: int = parameter(0, "sequences at a time", "[0, inf)")
-    lr: float = parameter(3e-3, "peak learning rate", "(0, inf)")
-    floor: float = parameter(0.01, "what the schedule ends at, as a fraction of it", "[0, inf)")
-    schedule: str = parameter("cosine", "wsd: stable, then linear over `decay`", "{cosine, wsd}")
-    warmup: int = parameter(50, "steps with a linearly rising learning rate", "[0, inf)")
-    decay: float = parameter(0.2, "wsd: the last share of the steps", "[0, 1)")
-    weight_decay: float = parameter(0.1, "AdamW's, on matrices only", "[0, inf)")
-    beta1: float = parameter(0.9, "AdamW's", "[0, 1)")
-    beta2: float = parameter(0.95, "AdamW's", "[0, 1)")
-    adam_eps: float = parameter(1e-8, "AdamW's", "[0, inf)")
-    clip: float = parameter(1.0, "largest norm of the gradient", "(0, inf)")
-    seed: int = parameter(0, "of initialisation, data order and activation noise", "[0, inf)")
+    tokens: int = setting(6_000_000, "trained on in all, rounded down to whole steps", "[1, inf)")
+    batch: int = setting(16, "sequences a step, over all ranks", "[1, inf)")
+    micro_batch: int = setting(0, "sequences at a time", "[0, inf)")
+    lr: float = setting(3e-3, "peak learning rate", "(0, inf)")
+    floor: float = setting(0.01, "what the schedule ends at, as a fraction of it", "[0, inf)")
+    schedule: str = setting("cosine", "wsd: stable, then linear over `decay`", "{cosine, wsd}")
+    warmup: int = setting(50, "steps with a linearly rising learning rate", "[0, inf)")
+    decay: float = setting(0.2, "wsd: the last share of the steps", "[0, 1)")
+    weight_decay: float = setting(0.1, "AdamW's, on matrices only", "[0, inf)")
+    beta1: float = setting(0.9, "AdamW's", "[0, 1)")
+    beta2: float = setting(0.95, "AdamW's", "[0, 1)")
+    adam_eps: float = setting(1e-8, "AdamW's", "[0, inf)")
+    clip: float = setting(1.0, "largest norm of the gradient", "(0, inf)")
+    seed: int = setting(0, "of initialisation, data order and activation noise", "[0, inf)")
 
     def __post_init__(self) -> None:
         check(self)

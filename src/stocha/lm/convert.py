@@ -1,6 +1,7 @@
 """Weights to and from the Hugging Face Llama family, so that a real checkpoint can be studied."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,34 +15,85 @@ from stocha.lm import checkpoint
 from stocha.lm.config import ModelConfig
 from stocha.lm.model import Decoder
 
+_FAMILY = ("llama", "mistral")
+_PART = "partial_rotary_factor"
+_ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu", "gelu": "gelu", "relu2": "relu2"}
+_READ = {
+    *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings"),
+    *("rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "tie_word_embeddings"),
+    *(_PART, "hidden_act"),
+}
+_INERT = {
+    *(
+        "architectures",
+        "torch_dtype",
+        "dtype",
+        "transformers_version",
+        "use_cache",
+        "_name_or_path",
+    ),
+    *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
+    *("initializer_range", "attention_dropout", "pretraining_tp", "chunk_size_feed_forward"),
+    *("id2label", "label2id", "return_dict", "output_attentions", "output_hidden_states"),
+    *(
+        "problem_type",
+        "is_llama_config",
+        "rope_interleaved",
+        "_attn_implementation",
+        "_name_or_path",
+    ),
+}
+"""Fields of a config.json that change no logit of a model without dropout."""
+
 
 def from_llama_config(config: Mapping[str, Any], context: int | None = None) -> ModelConfig:
     """Return the `ModelConfig` of a Llama `config.json`.
 
-    Parameters: `context`, a shorter one than the checkpoint's. Raises ValueError for a variant the
-    decoder does not have: scaled RoPE, biases, or heads of another width than width / heads.
+    Parameters: `context`, a shorter one than the checkpoint's. Raises ValueError, naming the field,
+    for every variant that the decoder does not have: a field is known here, or null or false.
     """
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    heads = int(config["num_attention_heads"])
-    width = int(config["hidden_size"])
-    if kind != "default":
-        raise ValueError(f"rope_type={kind!r}: only the unscaled 'default' is supported")
-    for bias in ("attention_bias", "mlp_bias"):
-        if config.get(bias):
-            raise ValueError(f"{bias}=true: only models without biases are supported")
-    if (config.get("head_dim") or width // heads) != width // heads:
-        raise ValueError(f"head_dim={config['head_dim']}: must be {width // heads}, width / heads")
+    for name, value in config.items():
+        if name not in _READ | _INERT and value not in (None, False, [], {}):
+            raise ValueError(f"{name}={value!r}: the decoder has nothing like it; allowed: null")
+
+    def number(name: str, default: float | None = None, among: Any = config) -> Any:
+        value: Any = among.get(name)
+        value = default if value is None else value
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError(f"{name}={value!r}: allowed: a finite number")
+        return value
+
+    if config.get("model_type", "llama") not in _FAMILY:
+        listed = ", ".join(_FAMILY)
+        raise ValueError(f"model_type={config['model_type']!r}: allowed: {listed}")
+    rope: dict[str, Any] = {}
+    for name in ("rope_scaling", "rope_parameters"):
+        found = config.get(name) or {}
+        kind = found.get("rope_type", found.get("type"))
+        known = found.keys() <= {"rope_type", "type", "rope_theta", _PART}
+        if not known or kind not in (None, "default"):
+            raise ValueError(f"{name}={found!r}: allowed: RoPE of type 'default', not scaled")
+        rope |= found
+    for among in (config, rope):
+        if number(_PART, 1.0, among) != 1:
+            raise ValueError(f"{_PART}={among[_PART]}: allowed: 1, all of a head is rotated")
+    heads, width = number("num_attention_heads"), number("hidden_size")
+    if width // heads != number("head_dim", width // heads):
+        raise ValueError(f"head_dim={config['head_dim']}: allowed: {width // heads}, width / heads")
+    longest = number("max_position_embeddings")
+    if context is not None and context > longest:
+        raise ValueError(f"context={context}: allowed: at most {longest}, the checkpoint's")
     return ModelConfig(
-        vocabulary=int(config["vocab_size"]),
+        vocabulary=number("vocab_size"),
         width=width,
-        layers=int(config["num_hidden_layers"]),
+        layers=number("num_hidden_layers"),
         heads=heads,
-        kv_heads=int(config.get("num_key_value_heads") or heads),
-        ffn=int(config["intermediate_size"]),
-        context=context or int(config["max_position_embeddings"]),
-        rope_base=float(config.get("rope_theta") or rope.get("rope_theta") or 10_000.0),
-        eps=float(config.get("rms_norm_eps", 1e-6)),
+        kv_heads=number("num_key_value_heads", heads),
+        ffn=number("intermediate_size"),
+        context=context or longest,
+        rope_base=float(number("rope_theta", number("rope_theta", 10_000.0, rope))),
+        eps=float(number("rms_norm_eps", 1e-6)),
         tied=bool(config.get("tie_word_embeddings", False)),
     )
 
@@ -115,51 +167,72 @@ def from_llama(
 ) -> Decoder:
     """Return a decoder with Llama's `weights` and any `activation`.
 
-    Raises ValueError, naming it, for a weight that is missing, of another shape, or one that the
-    decoder has no place for, such as a bias.
+    Raises ValueError, naming it, for a weight that is missing, of another shape, no finite floats,
+    or one that the decoder has no place for, such as a bias or a head of its own in a tied model.
     """
     model = Decoder(config, activation)
     state = model.state_dict()
     known = {name for _, theirs, _ in _names(config) for name in theirs}
-    # a tied head repeats the embedding; frequencies of RoPE are computed
-    known |= {"lm_head.weight"} if config.tied else set()
+    if config.tied and "lm_head.weight" in weights:  # a tied head repeats the embedding
+        if not torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"]):
+            raise ValueError("lm_head.weight: differs from the embedding, yet the head is tied")
+        known |= {"lm_head.weight"}
+    # frequencies of RoPE are computed
     left = [n for n in weights if n not in known and not n.endswith("rotary_emb.inv_freq")]
     if left:
         raise ValueError(f"{left[0]}: the model has no place for this weight")
     with torch.no_grad():
         for ours, theirs, heights in _names(config):
+            parts = []
             for name, height in zip(theirs, heights, strict=True):
-                shape = (height, *state[ours].shape[1:])
-                found = tuple(weights[name].shape) if name in weights else None
-                if found != shape:
-                    raise ValueError(f"{name}: has shape {found}, the model needs {shape}")
-            parts = [
-                _paired(weights[name].float(), config.head_width)
-                if name.endswith(("q_proj.weight", "k_proj.weight"))
-                else weights[name].float()
-                for name in theirs
-            ]
+                part = _checked(weights, name, (height, *state[ours].shape[1:]))
+                turned = name.endswith(("q_proj.weight", "k_proj.weight"))
+                parts.append(_paired(part, config.head_width) if turned else part)
             state[ours].copy_(torch.cat(parts))
     return model
 
 
-def load_llama(
-    folder: Path, activation: str | Activation = "silu", context: int | None = None
-) -> Decoder:
-    """Return the Llama checkpoint in `folder` (config.json, *.safetensors) with any `activation`.
+def _checked(weights: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    """The weight `name` in single precision, if it is one of finite floats of this shape."""
+    found = weights.get(name)
+    if found is None or found.shape != shape:
+        had = None if found is None else tuple(found.shape)
+        raise ValueError(f"{name}: has shape {had}, the model needs {shape}")
+    if not found.is_floating_point():
+        raise ValueError(f"{name}: is {found.dtype}; allowed: floats, not quantised")
+    if not bool(found.isfinite().all()):
+        raise ValueError(f"{name}: holds NaN or infinity")
+    return found.float()
 
-    Raises ValueError if the files are missing or the variant is not supported.
+
+def load_llama(
+    folder: Path, activation: str | Activation | None = None, context: int | None = None
+) -> Decoder:
+    """Return the Llama checkpoint in `folder` (config.json, *.safetensors).
+
+    Parameters: `activation`, any; by default the checkpoint's own, `hidden_act`; `context`, a
+    shorter one than the checkpoint's. Raises ValueError, one line, if a file is missing or the
+    variant is not supported.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     files = sorted(folder.glob("*.safetensors"))
-    if not files or not (folder / "config.json").is_file():
+    about = folder / "config.json"
+    if not files or not about.is_file():
         raise ValueError(f"checkpoint={folder}: needs config.json and *.safetensors")
-    config = from_llama_config(json.loads((folder / "config.json").read_text()), context)
     weights: dict[str, Tensor] = {}
-    for file in files:
-        weights |= load_file(file)
-    return from_llama(weights, config, activation)
+    try:
+        described = dict(json.loads(about.read_text()))
+        for file in files:
+            weights |= load_file(file)
+    except (ValueError, SafetensorError) as error:
+        raise ValueError(f"checkpoint={folder}: cannot be read ({error})") from error
+    own = described.get("hidden_act", "silu")
+    if activation is None and own not in _ACTIVATIONS:
+        raise ValueError(f"hidden_act={own!r}: allowed: {', '.join(_ACTIVATIONS)}")
+    config = from_llama_config(described, context)
+    return from_llama(weights, config, activation or _ACTIVATIONS[own])
 
 
 def save_half(path: Path, model: Decoder) -> None:
@@ -173,9 +246,16 @@ def save_half(path: Path, model: Decoder) -> None:
 def load_half(path: Path, activation: str | Activation) -> Decoder:
     """Return the model that `save_half` wrote, in single precision, with any `activation`.
 
-    Raises ValueError, one line, if the file is missing or truncated.
+    Raises ValueError, one line, if the file is missing or damaged, or a weight is.
     """
     state = checkpoint.load(path)
-    model = Decoder(ModelConfig(**state["config"]), activation)
-    model.load_state_dict(state["weights"], strict=not model.config.tied)
+    try:
+        model = Decoder(ModelConfig(**state["config"]), activation)
+        weights = dict(state["weights"])
+        if model.config.tied:
+            weights["head.weight"] = weights["embedding.weight"]
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"checkpoint={path}: not a model of this library ({reason})") from error
     return model

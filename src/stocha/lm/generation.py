@@ -1,5 +1,7 @@
 """Sampling text with a key-value cache, each sample with activation noise of its own."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,8 +31,8 @@ def generate(
     make samples differ (claim L11); `activation`, None is the model's own.
     Raises ValueError if prompt and continuation exceed the context, or a parameter is impossible.
     """
-    if not temperature >= 0:
-        raise ValueError(f"temperature={temperature}: allowed: a number >= 0")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature}: allowed: a number in [0, inf)")
     if len(prompt) < 1:
         raise ValueError("prompt: needs at least one token")
     if samples < 1 or new_tokens < 1:
@@ -60,6 +62,8 @@ def _noise(seed: int, place: int, samples: int) -> LayerNoise:
 
 
 def _pick(logits: Tensor, temperature: float, pickers: list[torch.Generator]) -> Tensor:
+    if not bool(logits.isfinite().all()):
+        raise ValueError("logits: are not finite: the model, or what it was given, is damaged")
     if temperature == 0:
         return logits.argmax(1, keepdim=True)
     probabilities = torch.softmax(logits.double() / temperature, 1)

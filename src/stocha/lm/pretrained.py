@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from stocha.activations import Activation
-from stocha.lm import checkpoint
+from stocha.lm import checkpoint, tokenizer
 from stocha.lm.config import ModelConfig
 from stocha.lm.convert import load_half, save_half
 from stocha.lm.model import Decoder
@@ -29,10 +29,7 @@ def load(activation: str | Activation = "relu", folder: Path = FOLDER) -> tuple[
     Raises ValueError, one line, if a file is missing or truncated. Chapter *The trained model*.
     """
     model = load_half(folder / "model.pt", activation).eval()
-    try:
-        return model, Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:
-        raise ValueError(f"tokenizer={folder / 'tokenizer.json'}: {error}") from error
+    return model, tokenizer.read(folder / "tokenizer.json")
 
 
 def about(folder: Path = FOLDER) -> dict[str, Any]:

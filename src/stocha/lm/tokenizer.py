@@ -1,6 +1,7 @@
 """Byte-level BPE, trained on the training split only."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ def train(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     if not 257 <= vocabulary <= 65_536:
         raise ValueError(f"vocabulary={vocabulary}: allowed: 257 to 65536 (16-bit token ids)")
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.encode_special_tokens = True  # see `read`
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -36,6 +38,19 @@ def train(texts: Sequence[str], vocabulary: int) -> Tokenizer:
         raise ValueError(
             f"vocabulary={vocabulary}: the text has only {tokenizer.get_vocab_size()} tokens"
         )
+    return tokenizer
+
+
+def read(path: Path) -> Tokenizer:
+    """Return the tokenizer in `path`, to which an `END` that a text spells out is text.
+
+    That is a setting of the object and not in its file. Raises ValueError for a damaged file.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise ValueError(f"tokenizer={path}: {error}") from error
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

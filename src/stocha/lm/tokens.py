@@ -81,7 +81,7 @@ def load(folder: Path) -> Tokens:
         for split, count in record["tokens"].items()
         if count
     }
-    return Tokens(folder, _reader(folder / _TOKENIZER), record, splits)
+    return Tokens(folder, bpe.read(folder / _TOKENIZER), record, splits)
 
 
 def _whole(folder: Path) -> bool:
@@ -98,13 +98,6 @@ def _whole(folder: Path) -> bool:
 def _hashes(folder: Path) -> dict[str, str]:
     names = (_TOKENIZER, *(f"{split}.bin" for split in SPLITS))
     return {name: digest((folder / name).read_bytes()) for name in names}
-
-
-def _reader(path: Path) -> Tokenizer:
-    """The tokenizer in `path`; an end mark written out in a text is text like any other."""
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 def _build(source: Source, vocabulary: int, folder: Path, progress: Progress | None) -> None:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stocha.arms import Arm
+from stocha.base.identity import science
 from stocha.base.streams import generator
 from stocha.lm import checkpoint
 from stocha.lm.batches import Batches
@@ -21,8 +22,8 @@ from stocha.lm.model import Decoder, LayerNoise
 from stocha.lm.schedule import multiplier
 from stocha.lm.tokens import Tokens
 
-NUMERICS = 2
-"""Raised by whoever changes the arithmetic of a step, so that old checkpoints are not continued."""
+SCIENCE = science(__name__)
+"""The code that this process trains with: a change of it does not continue old checkpoints."""
 
 EXPLODED = 4.0
 """A loss above this multiple of ln(vocabulary), the loss of knowing nothing, has diverged."""
@@ -112,7 +113,7 @@ class Run:
             asdict(self.config),
             self.arm.prefix(step, self.total),
             self.tokens.hash,
-            [NUMERICS, self.ranks, torch.get_num_threads()],
+            [SCIENCE, self.ranks, torch.get_num_threads()],
             step,
         ]
 
@@ -223,7 +224,7 @@ class Run:
     def _save(self, path: Path) -> None:
         if self.rank:
             return
-        checkpoint.save(
+        self.store.write(
             path,
             {
                 "step": self.step,
@@ -237,9 +238,9 @@ class Run:
         )
 
     def _restore(self, path: Path) -> bool:
-        if not path.is_file():
+        state = self.store.read(path)
+        if state is None:
             return False
-        state = checkpoint.load(path)
         self.step = int(state["step"])
         self._use(max(self.step, 1) - 1)  # as when it was saved: its parameters are in the state
         self.model.load_state_dict(state["model"])
