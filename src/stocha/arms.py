@@ -20,8 +20,9 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 from stocha.activations import LABELS, Activation, Gate, defaults, make, names
@@ -77,6 +78,11 @@ class Phase:
         """Whether it is StochA's expectation in training and in evaluation."""
         return self.activation == "stocha" and _EXPECTED.items() <= dict(self.options).items()
 
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """A key to sort phases by: the activation, then its options."""
+        return (names().index(self.activation), *(value for _, value in self.options))
+
     def arguments(self, reading: dict[str, Value]) -> dict[str, Value]:
         """Return the options that a name states: `p`, and what differs from `reading`."""
         usual = defaults(self.activation) | reading | (_EXPECTED if self.expected else {})
@@ -121,11 +127,6 @@ class Arm(ABC):
         """Return the label, silent about options that have `reading`'s values, as `named`."""
 
     @property
-    @abstractmethod
-    def _written(self) -> tuple[Any, ...]:
-        """What tells arms of one kind and first activation apart, for `order`."""
-
-    @property
     def name(self) -> str:
         """The name that `parse` reads back."""
         return self.named()
@@ -135,10 +136,16 @@ class Arm(ABC):
         """The name in words: `StochA(0.5) + Swi+FT(0.1)`."""
         return self.labelled()
 
+    def _parts(self) -> Iterator[Any]:
+        """Every field's value, those of a tuple one by one."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            yield from value if isinstance(value, tuple) else (value,)
+
     @property
     def begins(self) -> Phase:
-        """The phase of the first step."""
-        return self.phase_at(0, 1 << 30)
+        """The phase that it begins with."""
+        return next(part for part in self._parts() if isinstance(part, Phase))
 
     @property
     def look(self) -> str:
@@ -148,7 +155,8 @@ class Arm(ABC):
     @property
     def order(self) -> tuple[Any, ...]:
         """A key to sort arms by: the activation it begins with, then how it goes on."""
-        return (names().index(self.begins.activation), self.kind, *self._written)
+        parts = [part.order if isinstance(part, Phase) else (part,) for part in self._parts()]
+        return (self.begins.order[0], self.kind, len(parts), *chain.from_iterable(parts))
 
     def activation_at(self, t: int, total: int) -> Activation:
         """Return a new module of what is in force at step `t` of `total`, in training mode."""
@@ -202,10 +210,6 @@ class Constant(Arm):
     def labelled(self, **reading: Value) -> str:
         return _label(self.phase, reading)
 
-    @property
-    def _written(self) -> tuple[Any, ...]:
-        return _values(self.phase)
-
 
 @dataclass(frozen=True)
 class SwiFT(Arm):
@@ -223,10 +227,6 @@ class SwiFT(Arm):
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", _unit("alpha", self.alpha))
 
-    @property
-    def begins(self) -> Phase:
-        return self.before
-
     def phase_at(self, t: int, total: int) -> Phase:
         _check_step(t, total)
         return self.before if t < switch_step(self.alpha, total) else self.after
@@ -243,10 +243,6 @@ class SwiFT(Arm):
             return f"{begins} → {_label(self.after, reading)}({_text(self.alpha)})"
         ending = f"Swi+FT({_text(self.alpha)})"
         return ending if self.before == SILU else f"{begins} + {ending}"
-
-    @property
-    def _written(self) -> tuple[Any, ...]:
-        return (*_values(self.before), *_values(self.after), self.alpha)
 
 
 @dataclass(frozen=True)
@@ -277,10 +273,6 @@ class Anneal(Arm):
         return Phase("stocha", tuple((dict(self.phase.options) | {"p": p}).items()))
 
     @property
-    def begins(self) -> Phase:
-        return self.phase
-
-    @property
     def look(self) -> str:
         return "anneal"
 
@@ -308,10 +300,6 @@ class Anneal(Arm):
         bare = defaults("stocha") | reading
         more += [f"{o} {v}" for o, v in self.phase.options if o != "p" and v != bare[o]]
         return f"anneal {first} → {last}" + (f" ({', '.join(more)})" if more else "")
-
-    @property
-    def _written(self) -> tuple[Any, ...]:
-        return (*_values(self.phase), SHAPES.index(self.shape), self.end)
 
 
 @dataclass(frozen=True)
@@ -341,10 +329,6 @@ class Alternate(Arm):
     def labelled(self, **reading: Value) -> str:
         steps = "step" if self.every == 1 else f"{self.every} steps"
         return f"{' ↔ '.join(_label(phase, reading) for phase in self.turn)}, every {steps}"
-
-    @property
-    def _written(self) -> tuple[Any, ...]:
-        return (len(self.turn), *(v for p in self.turn for v in _values(p)), self.every)
 
 
 def planned(
@@ -416,10 +400,6 @@ def _label(phase: Phase, reading: dict[str, Value]) -> str:
     words = [_text(v) if o == "p" else f"{o} {_text(v)}" for o, v in stated.items()]
     name = ("expected " if phase.expected else "") + LABELS[phase.activation]
     return f"{name}({', '.join(words)})" if words else name
-
-
-def _values(phase: Phase) -> tuple[Any, ...]:
-    return (names().index(phase.activation), *(value for _, value in phase.options))
 
 
 # Names: read
