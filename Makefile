@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 SMOKE := _build/smoke
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: book test test-cluster lint clean
+.PHONY: book test test-long test-cluster lint clean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/.book
@@ -16,6 +16,10 @@ test: lint
 	$(BIN)/pytest -n $(JOBS) -m "not book and not browser and not cluster"
 	$(BIN)/stocha book --scale smoke --output $(SMOKE)
 	STOCHA_BOOK_HTML=$(SMOKE)/_build/html $(BIN)/pytest -m "book or browser" -rs
+
+# The tests that draw their examples, ten times as many.
+test-long: $(VENV)/.dev
+	STOCHA_TEST_LONG=1 $(BIN)/pytest -n $(JOBS) -m random
 
 # A sweep on a one-node Slurm, installed from Debian where it is missing.
 test-cluster: $(VENV)/.dev

@@ -36,13 +36,12 @@ from IPython.display import Markdown, display
 
 from stocha import figures
 from stocha.base.paths import results_root
-from stocha.study.runs import Run
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 
 run = open_run("90_sweep", globals())
 figures.style()
-spec = read_sweep(sweep)
+spec = read_sweep(sweep, outside=True)  # its notebook is not run here
 page = spec.page
 points = pd.read_csv(table or results_root() / spec.name / "points.csv")
 points["row"] = points.groupby(list(spec.swept), dropna=False).cumcount()
@@ -84,13 +83,15 @@ summary
 # %% [markdown]
 # Every run:
 
-
 # %%
+pages = {made.id: page for made, page in zip(spec.runs, spec.pages, strict=True)}
+
+
 def address(run_id: str) -> str:
-    target = Run(spec.notebook.stem, run_id).notebook
-    if not (links and target.is_file()):
+    page = pages.get(run_id)
+    if not (links and page and page.notebook.is_file()):
         return f"`{run_id}`"
-    return f"[{run_id}]({Path('../..', spec.notebook.stem, run_id, target.name).as_posix()})"
+    return f"[{run_id}]({Path('../..', page.stem, page.id, page.notebook.name).as_posix()})"
 
 
 runs = points.groupby("run_id", sort=False)[[*spec.swept, y]].first().reset_index()

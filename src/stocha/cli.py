@@ -25,7 +25,12 @@ class _Group(TyperGroup):
             print(f"stocha: {error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except _UsageError as error:
-            print(f"stocha {ctx.invoked_subcommand}: {error.format_message()}", file=sys.stderr)
+            words = ("stocha", ctx.invoked_subcommand)
+            print(f"{' '.join(filter(None, words))}: {error.format_message()}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        except OSError as error:  # a place that the user named, or one that cannot be written to
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"stocha: {where}{error.strerror or error}", file=sys.stderr)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             print("stocha: interrupted; what is finished is kept, call again", file=sys.stderr)
@@ -163,6 +168,10 @@ def readme() -> None:
 
 sweep = typer.Typer(no_args_is_help=True, help="Plan, run, watch and collect parameter sweeps.")
 main.add_typer(sweep, name="sweep")
+Outside = Annotated[
+    bool,
+    typer.Option("--outside", help="Its notebook may lie outside the project; it will be run."),
+]
 SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.yml", help="e.g. sweeps/toy_p.yml")]
 
 
@@ -171,11 +180,12 @@ def sweep_plan(
     path: SweepFile,
     jobs: Jobs = 1,
     every: Annotated[bool, typer.Option("--all", help="Show every point.")] = False,
+    outside: Outside = False,
 ) -> None:
     """Show the points, what is done already, and the time predicted from finished ones."""
     from stocha.study.sweeps import commands
 
-    commands.plan(path, jobs, every)
+    commands.plan(path, jobs, every, outside)
 
 
 @sweep.command("run")
@@ -186,19 +196,20 @@ def sweep_run(
         int | None, typer.Option("--threads", "-t", help="Numeric threads a point.")
     ] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed points again.")] = False,
+    outside: Outside = False,
 ) -> None:
     """Execute the points that are not done; exit code 1 where any has failed at the end."""
     from stocha.study.sweeps import commands
 
-    raise typer.Exit(commands.run(path, jobs, threads, retry))
+    raise typer.Exit(commands.run(path, jobs, threads, retry, outside))
 
 
 @sweep.command("status")
-def sweep_status(path: SweepFile, jobs: Jobs = 1) -> None:
+def sweep_status(path: SweepFile, jobs: Jobs = 1, outside: Outside = False) -> None:
     """Show how many points are done, running, failed and waiting, and the time left."""
     from stocha.study.sweeps import commands
 
-    commands.status(path, jobs)
+    commands.status(path, jobs, outside)
 
 
 @sweep.command("collect")
@@ -207,19 +218,20 @@ def sweep_collect(
     output: Annotated[
         Path | None, typer.Option(help="CSV to write; default: results/SWEEP/points.csv.")
     ] = None,
+    outside: Outside = False,
 ) -> None:
     """Write one tidy table, with run ids, of the points that are done."""
     from stocha.study.sweeps import commands
 
-    commands.collect(path, output)
+    commands.collect(path, output, outside)
 
 
 @sweep.command("page")
-def sweep_page(path: SweepFile) -> None:
+def sweep_page(path: SweepFile, outside: Outside = False) -> None:
     """Execute a notebook page: table, figure over the swept parameter, links to every run."""
     from stocha.study.sweeps import commands
 
-    raise typer.Exit(commands.page(path))
+    raise typer.Exit(commands.page(path, outside))
 
 
 model = typer.Typer(no_args_is_help=True, help="Fetch a pretrained model, give a model ReLU.")

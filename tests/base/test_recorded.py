@@ -5,7 +5,7 @@ import pytest
 
 from stocha.base.errors import UserError
 from stocha.base.files import digest
-from stocha.base.recorded import read_table
+from stocha.base.recorded import read_table, write_provenance
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def folder(tmp_path):
     table = tmp_path / "runs.csv"
     table.write_text("seed,loss\n0,0.5\n1,0.25\n")
     files = {table.name: digest(table.read_bytes())}
-    (tmp_path / "provenance.json").write_text(json.dumps({"files": files}))
+    write_provenance(tmp_path, {"seconds": 3.5, "files": files})
     return tmp_path
 
 
@@ -38,6 +38,16 @@ def test_a_table_that_was_not_recorded_is_told(folder):
 def test_damaged_provenance_is_told(folder, text):
     (folder / "provenance.json").write_text(text)
     with pytest.raises(UserError, match=r"provenance\.json: damaged"):
+        read_table(folder / "runs.csv")
+
+
+def test_edited_provenance_is_told_and_a_note_is_none(folder):
+    path = folder / "provenance.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({"note": "why", **about}))
+    assert len(read_table(folder / "runs.csv")) == 2
+    path.write_text(json.dumps(about | {"seconds": 3.6}))
+    with pytest.raises(UserError, match=r"provenance\.json: damaged or edited"):
         read_table(folder / "runs.csv")
 
 

@@ -1,5 +1,4 @@
 import hashlib
-import json
 import math
 from types import ModuleType
 
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stocha.base.errors import UserError
+from stocha.base.recorded import write_provenance
 from stocha.base.statistics import Estimate, estimate
 from stocha.claims.ledger import (
     Assessment,
@@ -115,7 +115,7 @@ def test_a_damaged_table_is_named(ours, damage):
 def test_a_digit_that_changed_since_it_was_recorded_gives_no_verdict(ours):
     table = ours / "numbers.csv"
     about = {"files": {table.name: hashlib.sha256(table.read_bytes()).hexdigest()}}
-    (ours / "provenance.json").write_text(json.dumps(about))
+    write_provenance(ours, about)
     assert ledger([half], Tables(ours.parent))["verdict"].tolist() == ["replicated"]
     table.write_text(table.read_text().replace("0.48", "0.68"))
     with pytest.raises(UserError, match=r"11_ours/numbers\.csv: "):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from stocha.base.paths import project_root, results_root
+from stocha.base.recorded import write_provenance
 from stocha.study.book import publish, sweep_pages
 from stocha.study.execution_page import execution_page
 from stocha.study.runs import Run
@@ -60,7 +61,7 @@ def test_the_execution_page_says_what_made_the_recorded_tables(finished, tmp_pat
     several = {"processors": ["one", "two"], "commits": ["b" * 40, "c" * 40]}
     for name, record in {"31_x": alone, "y": sweep | several}.items():
         (tmp_path / "results" / name).mkdir(parents=True)
-        (tmp_path / "results" / name / "provenance.json").write_text(json.dumps(same | record))
+        write_provenance(tmp_path / "results" / name, same | record | {"files": {}})
     page = execution_page({"11_a": finished("11_a")}, tmp_path / "results")
     rows = [line for line in page.splitlines() if "4,200 s" in line]
     assert rows == [

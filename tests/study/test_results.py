@@ -356,3 +356,19 @@ def test_a_damaged_record_is_named(recorded):
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
     assert f"{table}: damaged or edited: it has other bytes than listed" in line
+
+
+@pytest.mark.notebooks
+def test_a_recorded_page_takes_its_result_from_the_record(project):
+    page = "notebooks/50_tiny.py"
+    assert project.stocha("run", page, "-p", "scale=full").returncode == 0
+    assert project.stocha("record", page).returncode == 0
+    shutil.rmtree(project.root / "runs")
+    project.edit(page, "# # Tiny", "# # Tiny, told anew")
+    assert project.stocha("recorded").stdout == "50_tiny: current\n"
+    done = project.stocha("run", page, "-p", "scale=full")
+    assert done.returncode == 0, done.stderr
+    assert project.calls == [0.5]
+    table = Path(done.stdout.strip(), "tables", "curve.csv")
+    recorded = project.root / "results" / "50_tiny" / "curve.csv"
+    assert table.read_bytes() == recorded.read_bytes()

@@ -1,7 +1,6 @@
 """Files that are either whole or absent, and locks that a dead process lets go of."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +8,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -41,6 +42,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has this id, so that its temporary files have an owner."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def digest(data: bytes) -> str:
@@ -87,17 +99,18 @@ def _sync_folder(folder: Path) -> None:
 def try_lock(path: Path) -> Iterator[bool]:
     """Hold an exclusive lock on `path` for the block if nobody else does; yields whether it is.
 
-    The kernel frees the lock when its holder dies, however it dies. The file itself stays: removing
-    it would let two processes hold locks on two files of one name.
+    The operating system frees the lock when its holder dies, however it dies.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    lock = _lock(path)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -109,6 +122,10 @@ def locked(path: Path, when_waiting: Callable[[], None] | None = None) -> Iterat
             return
     if when_waiting is not None:
         when_waiting()
-    with open(path, "a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with _lock(path):
         yield True
+
+
+def _lock(path: Path) -> filelock.BaseFileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(path)

@@ -4,6 +4,8 @@ import functools
 import os
 from pathlib import Path
 
+from stocha.base.errors import UserError
+
 _MARKERS = ("_toc.yml", "pyproject.toml")
 
 
@@ -13,22 +15,33 @@ def project_root() -> Path:
     Looks upward from the working directory, then from this file (an editable install); falls back
     to the working directory, so that a notebook carried elsewhere still finds a place to write.
     """
-    for start in (Path.cwd(), Path(__file__).resolve().parent):
+    here = _here()
+    for start in (here, Path(__file__).resolve().parent):
         for folder in (start, *start.parents):
             if all((folder / marker).is_file() for marker in _MARKERS):
                 return folder
-    return Path.cwd()
+    return here
 
 
 def runs_root() -> Path:
     """The run store: `$STOCHA_RUNS`, else `runs/` in the project."""
-    return _runs_root(os.environ.get("STOCHA_RUNS"), os.getcwd())
+    return _runs_root(os.environ.get("STOCHA_RUNS"), _here())
 
 
 @functools.cache
-def _runs_root(named: str | None, _: str) -> Path:
+def _runs_root(named: str | None, _: Path) -> Path:
     # A sweep of a thousand points asks a thousand times; both answers depend on the folder too.
-    return Path(named).expanduser().resolve() if named else project_root() / "runs"
+    try:
+        return Path(named).expanduser().resolve() if named else project_root() / "runs"
+    except (RuntimeError, ValueError, OSError):  # no such user's home, or not a path
+        raise UserError(f"STOCHA_RUNS={named}: allowed: a folder") from None
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the working directory is gone: cd into one that exists") from None
 
 
 def results_root() -> Path:

@@ -1,13 +1,14 @@
 """Recorded tables, read only as they were recorded: the provenance beside them has their hashes."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from stocha.base.errors import UserError
-from stocha.base.files import digest, read_json
+from stocha.base.files import digest, read_json, write_json
 
 PROVENANCE = "provenance.json"
 
@@ -42,11 +43,25 @@ def require_recorded(path: Path, data: bytes) -> None:
 
 def read_provenance(folder: Path) -> dict[str, Any] | None:
     """The provenance of the tables in `folder`; None where there is none, UserError where it is
-    damaged."""
+    damaged. Only its `note` may be edited."""
     path = folder / PROVENANCE
     if not path.is_file():
         return None
     about = read_json(path)
-    if not (isinstance(about, dict) and isinstance(about.get("files"), dict)):
-        raise UserError(f"{path}: damaged: allowed: what stocha record or sweep collect wrote")
+    if not (
+        isinstance(about, dict)
+        and isinstance(about.get("files"), dict)
+        and about.get("checksum") == _checksum(about)
+    ):
+        raise UserError(f"{path}: damaged or edited: allowed: what `stocha` wrote, and a `note`")
     return about
+
+
+def write_provenance(folder: Path, about: dict[str, Any]) -> None:
+    """Write the provenance of the tables in `folder`, with a checksum of its own."""
+    write_json(folder / PROVENANCE, about | {"checksum": _checksum(about)})
+
+
+def _checksum(about: dict[str, Any]) -> str:
+    kept = {name: value for name, value in about.items() if name not in ("note", "checksum")}
+    return digest(json.dumps(kept, sort_keys=True).encode())

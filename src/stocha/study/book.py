@@ -1,8 +1,10 @@
 """Run every notebook, publish the executed ones and build the book from them."""
 
+import ctypes
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -121,9 +123,9 @@ def publish(runs: Mapping[str, Run], folder: Path, titles: Mapping[str, str]) ->
 def _build(builder: Path, root: Path, output: Path) -> int:
     html = output / "_build" / "html"
     stamp, log = output / "_build" / "sources.sha256", output / "_build" / "build.log"
-    current = _sources_hash(root)
+    sources = _sources_hash(root)
     front = html / "index.html"
-    if not (front.is_file() and stamp.is_file() and stamp.read_text() == current):
+    if not (front.is_file() and stamp.is_file() and stamp.read_text() == sources + _hash(html)):
         stamp.unlink(missing_ok=True)
         # A page that moved or lost a number must not survive from an earlier build, and glued
         # values of other pages go stale in an incremental one.
@@ -131,14 +133,19 @@ def _build(builder: Path, root: Path, output: Path) -> int:
         print("building the book …", file=sys.stderr)
         command = [builder, "build", root, "--path-output", output, "-W", "--keep-going", "--all"]
         done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, errors="replace", check=False
+            list(map(str, command)),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            preexec_fn=_end_with_parent,
         )
         write_text(log, done.stdout + done.stderr)
         if done.returncode != 0:
             print(_complaints(done.stdout + done.stderr), file=sys.stderr)
             print(f"stocha: the build failed; its log: {log}", file=sys.stderr)
             return 1
-        write_text(stamp, current)
+        write_text(stamp, sources + _hash(html))
     print(front)
     return 0
 
@@ -146,12 +153,20 @@ def _build(builder: Path, root: Path, output: Path) -> int:
 def _sources_hash(root: Path) -> str:
     """Hash of everything the book is built from."""
     parts = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
-    sources = (path for path in parts if path.is_file() and "__pycache__" not in path.parts)
-    return digest("\n".join(_named_hashes(root, sources)).encode())
+    return _hash(root, (path for path in parts if "__pycache__" not in path.parts))
 
 
-def _named_hashes(root: Path, paths: Iterable[Path]) -> Iterable[str]:
-    return (f"{path.relative_to(root).as_posix()} {digest(path.read_bytes())}" for path in paths)
+def _hash(root: Path, paths: Iterable[Path] | None = None) -> str:
+    """Hash of the files of a folder: a page that is lost or damaged is built again."""
+    files = (path for path in paths or sorted(root.rglob("*")) if path.is_file())
+    lines = (f"{path.relative_to(root).as_posix()} {digest(path.read_bytes())}" for path in files)
+    return digest("\n".join(lines).encode())
+
+
+def _end_with_parent() -> None:
+    """A build must not go on, outside the lock, when the command was killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _complaints(log: str) -> str:

@@ -13,6 +13,7 @@ from stocha.study.execution import Outcome, Request, require_kernel
 from stocha.study.notebooks import Notebook, all_notebooks, read_notebook
 from stocha.study.pool import execute_all
 from stocha.study.progress import Progress
+from stocha.study.runs import clear_leftovers
 
 
 def run_notebooks(
@@ -58,6 +59,7 @@ def perform(requests: Sequence[Request], jobs: int) -> list[Outcome]:
     """
     require_kernel()
     require_writable(runs_root())
+    clear_leftovers()
     together = [request for request in requests if not request.notebook.alone]
     alone = [
         replace(request, threads=request.threads * jobs)
@@ -80,10 +82,13 @@ def parse_assignments(notebook: Notebook, assignments: Iterable[str]) -> dict[st
     given: dict[str, Value] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
+        name = name.strip()
         if not equals:
-            raise UserError(f"-p {assignment}: must read NAME=VALUE")
+            raise UserError(f"-p {assignment!r}: must read NAME=VALUE")
+        if name in given:
+            raise UserError(f"-p {name}: given twice")
         try:
-            given[name.strip()] = notebook.declaration[name.strip()].parse(text)
+            given[name] = notebook.declaration[name].parse(text)
         except UserError as error:
             raise UserError(f"{notebook.stem}: {error}") from None
     return given

@@ -6,7 +6,6 @@ import itertools
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -153,8 +152,8 @@ def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
     with open(folder / LOG, "w", encoding="utf-8") as log:
         try:
             papermill.execute_notebook(
-                str(source),
-                str(target),
+                # papermill fills parameters into names in braces
+                *(str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)),
                 parameters=dict(request.parameters),
                 kernel_name="python3",
                 kernel_manager_class=_socket_kernels(),
@@ -190,7 +189,7 @@ def _socket_kernels() -> type:
     """A kernel manager whose kernels talk through files: TCP ports chosen at once may collide."""
     from jupyter_client.manager import AsyncKernelManager
 
-    sockets = os.environ.get(SOCKETS) or tempfile.mkdtemp(prefix="stocha-")
+    sockets = os.environ[SOCKETS]
     numbers = itertools.count()
 
     class SocketKernelManager(AsyncKernelManager):
@@ -228,6 +227,8 @@ def _failure(executed: "NotebookNode", notebook: Notebook) -> tuple[str, bool]:
             within = lines[0] if lines else 1
             source = cell.source.splitlines()
             shown = source[within - 1].strip() if within <= len(source) else ""
+            if not lines:  # SystemExit comes without a traceback
+                shown = "the cell that begins here"
             at = _line_in(notebook.text, cell.source) + within - 1
             return f"{notebook.source}:{at}: {shown}\n{output.ename}: {output.evalue}", False
     return "", False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stocha.base.files import read_json
+from stocha.base.recorded import PROVENANCE, read_provenance
 from stocha.study.runs import Run
 
 _HEAD = """# How these pages were executed
@@ -47,7 +48,8 @@ def execution_page(runs: Mapping[str, Run], results: Path) -> str:
         ),
     )
     recorded = {
-        path.parent.name: read_json(path) for path in sorted(results.glob("*/provenance.json"))
+        path.parent.name: read_provenance(path.parent) or {}
+        for path in sorted(results.glob(f"*/{PROVENANCE}"))
     }
     lines += [
         _RECORDED,

@@ -14,8 +14,8 @@ from stocha.base.parameters import Declaration, Value
 from stocha.base.paths import project_root
 from stocha.study.cells import read_declaration
 from stocha.study.percent import Cell, read_cells, read_header
-from stocha.study.results import GROUP, canonical, result_entry
-from stocha.study.runs import Entry, Run
+from stocha.study.results import canonical, result_entry
+from stocha.study.runs import RESULTS, Entry, Run
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -49,7 +49,7 @@ class Notebook:
     @property
     def group(self) -> str:
         """The folder of the run store that a sweep's points of it lie in."""
-        return f"{GROUP}/{self.experiment}" if self.experiment else self.stem
+        return f"{RESULTS}/{self.experiment}" if self.experiment else self.stem
 
     @property
     def source(self) -> str:

@@ -8,6 +8,7 @@ progress.
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -17,13 +18,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Literal
 
+from stocha.base.files import is_running
 from stocha.study.execution import SOCKETS, Outcome, Request, execute
 from stocha.study.handoff import read_progress
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
+_PREFIX, _PATH = "stocha-sockets-", 60
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,23 @@ def execute_all(
     A failed or killed request is an outcome like any other. On KeyboardInterrupt the workers and
     their kernels are stopped, finished runs stay, and the exception goes on.
     """
-    with tempfile.TemporaryDirectory(prefix="stocha-") as sockets:
+    _clear_sockets()
+    # A socket's path may have 107 characters.
+    short = None if len(tempfile.gettempdir()) < _PATH else "/tmp"
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=short) as sockets:
         os.environ[SOCKETS] = sockets
         return _execute_all(requests, jobs, show)
+
+
+def _clear_sockets() -> None:
+    """Remove the folders of processes that were killed."""
+    for path in {
+        *Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"),
+        *Path("/tmp").glob(f"{_PREFIX}*"),
+    }:
+        owner = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not is_running(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _execute_all(

@@ -13,12 +13,13 @@ from typing import Any
 
 from stocha.base import identity
 from stocha.base.errors import UserError
-from stocha.base.files import digest
+from stocha.base.files import digest, read_json, write_bytes, write_json
 from stocha.base.paths import project_root, results_root
-from stocha.base.recorded import PROVENANCE, read_provenance
+from stocha.base.recorded import PROVENANCE, read_provenance, require_recorded
 from stocha.study.lineage import relatives
 from stocha.study.notebooks import Notebook
 from stocha.study.results import canonical
+from stocha.study.runs import Entry
 
 _SHOWN = 4
 
@@ -112,6 +113,42 @@ def all_records() -> list[Record]:
     """Everything that is recorded, by name of the folder."""
     folders = sorted(path.parent for path in results_root().glob(f"*/{PROVENANCE}"))
     return [record for record in map(read_record, folders) if record is not None]
+
+
+def restore(entry: Entry, experiment: str, values: Any, science: str) -> bool:
+    """Put a result into the store from the recorded page that shows it; True if there is one.
+
+    Its code must give today's numbers. The caller holds the lock on `entry`.
+    """
+    for record in all_records():
+        about = read_provenance(record.folder) or {}
+        for result in about.get("results", ()):
+            if (
+                result["experiment"] == experiment
+                and result["parameters"] == canonical(values)
+                and science in relatives(Path(record.notebook).stem, result["science"])
+            ):
+                _copy(entry, record.folder, result, about)
+                return True
+    return False
+
+
+def _copy(entry: Entry, folder: Path, result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    prefix = f"{result['name']}_" if result["name"] else ""
+    target = entry.start()
+    for name in result["tables"]:
+        path = folder / f"{prefix}{name}.csv"
+        require_recorded(path, data := path.read_bytes())
+        write_bytes(target / "tables" / f"{name}.csv", data)
+    metrics = read_json(folder / "metrics.json") or {}
+    write_json(
+        target / "metrics.json", {name: metrics[prefix + name] for name in result["metrics"]}
+    )
+    write_json(target / "parameters.json", result["parameters"])
+    kept = {name: value for name, value in about.items() if name not in ("results", "files")}
+    own = {name: result[name] for name in ("experiment", "science", "code")}
+    write_json(target / PROVENANCE, kept | own | {"recorded": folder.name})
+    entry.finish()
 
 
 def describe(

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stocha.base.errors import UserError
-from stocha.base.files import replace_folder, write_json, write_text
+from stocha.base.files import replace_folder, write_text
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root, results_root
-from stocha.base.recorded import PROVENANCE
+from stocha.base.recorded import write_provenance
 from stocha.claims.all import CLAIMS
 from stocha.claims.ledger import Verdict, ledger
 from stocha.study.notebooks import Notebook, read_notebook
@@ -53,7 +53,7 @@ def _record(notebook: Notebook, run: Run) -> Path:
     own = describe(
         notebook, experiments, about.get("commit"), _full(notebook), (), {run.run_id: ()}
     )
-    write_json(partial / PROVENANCE, about | {"identity": own, "files": file_hashes(partial)})
+    write_provenance(partial, about | {"identity": own, "files": file_hashes(partial)})
     replace_folder(partial, target)
     return target
 
@@ -87,5 +87,10 @@ def readme_text(current: str) -> str:
 def write_readme() -> Path:
     """Bring the findings in README.md up to date with `results/`; return its path."""
     path = project_root() / "README.md"
-    write_text(path, readme_text(path.read_text(encoding="utf-8")))
+    try:
+        current = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UserError(f"cannot read {path}: {reason}") from None
+    write_text(path, readme_text(current))
     return path

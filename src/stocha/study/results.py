@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from stocha.base import identity, machine
 from stocha.base.files import digest, locked, read_json, write_json, write_text
-from stocha.study.runs import Entry
+from stocha.study.runs import RESULTS, Entry
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from stocha.base.result import Progress, Result
 
-GROUP = "results"
 _ID_LENGTH = 12
 
 
@@ -38,7 +37,7 @@ def result_entry(experiment: str, values: Mapping[str, Any], science: str) -> En
     """
     text = json.dumps(canonical(values), sort_keys=True)
     name = digest(f"{experiment}\n{text}\n{science}".encode())[:_ID_LENGTH]
-    return Entry(f"{GROUP}/{experiment}", name)
+    return Entry(f"{RESULTS}/{experiment}", name)
 
 
 def canonical(value: Any) -> Any:
@@ -58,6 +57,7 @@ def obtain(
     progress: "Progress | None" = None,
     fresh: bool = False,
     expected: Mapping[str, str] | None = None,
+    restore: Callable[[Entry, str, Any, str], bool] | None = None,
 ) -> Entry:
     """The finished result of `function(config)`: from the store, or computed and stored now.
 
@@ -71,6 +71,8 @@ def obtain(
         fresh: compute it even where it is in the store.
         expected: file → hash of the code when the process that runs this was asked to
             (`identity.code`); default: the code now.
+        restore: puts it into the store from elsewhere where it can, given its place, experiment,
+            values and code's hash; says whether it did.
 
     Raises:
         RuntimeError: the code has been edited meanwhile; nothing is stored.
@@ -79,7 +81,8 @@ def obtain(
     code = identity.code([function.__module__])
     _require_unchanged(code, expected or {})
     values = {field.name: getattr(config, field.name) for field in fields(config)}
-    entry = result_entry(experiment, values, identity.combined(code))
+    science = identity.combined(code)
+    entry = result_entry(experiment, values, science)
 
     def waiting() -> None:
         if progress is not None:
@@ -88,6 +91,8 @@ def obtain(
     with locked(entry.lock, waiting):
         entry.recover()
         if entry.is_done() and not fresh:
+            return entry
+        if restore is not None and not fresh and restore(entry, experiment, values, science):
             return entry
         folder = entry.start()
         began, started = datetime.datetime.now(datetime.UTC), time.perf_counter()

@@ -22,6 +22,7 @@ from typing import Any
 from stocha.base.files import (
     aside,
     digest,
+    is_running,
     read_json,
     replace_folder,
     restore_folder,
@@ -31,6 +32,8 @@ from stocha.base.files import (
 from stocha.base.paths import runs_root
 
 DONE = "DONE"
+RESULTS = "results"
+"""The folder of the store that experiments' results lie in."""
 _BEGUN = ".begun"
 """Lies in a folder from its start: one that was removed and made again lacks it."""
 
@@ -91,8 +94,11 @@ class Entry:
         """Undo what a process left that was killed while it replaced this; True if there was it."""
         if not aside(self.folder).is_dir():
             return False
-        with try_lock(self.lock) as held:
-            return held and restore_folder(self.folder)
+        try:
+            with try_lock(self.lock) as held:
+                return held and restore_folder(self.folder)
+        except OSError:
+            return False
 
     def recover(self) -> None:
         """Bring back what was finished, if a process was killed while it replaced this.
@@ -147,8 +153,11 @@ class Entry:
         """Somebody works on it now."""
         if not self.partial.is_dir():
             return False
-        with try_lock(self.lock) as free:
-            return not free
+        try:
+            with try_lock(self.lock) as free:
+                return not free
+        except OSError:  # a store that cannot be written to: nobody makes anything there
+            return False
 
     def provenance(self) -> dict[str, Any]:
         """The provenance of what is finished; empty where there is none."""
@@ -172,6 +181,26 @@ class Run(Entry):
     def notebook(self) -> Path:
         """The executed notebook."""
         return self.folder / f"{self.stem}.ipynb"
+
+
+def clear_leftovers() -> None:
+    """Remove from the store what killed processes left, unless somebody works on it.
+
+    A half-made folder whose lock is free belongs to nobody, nor does a file of a process that is
+    gone. What steps aside for a replacement is restored or removed.
+    """
+    for pattern in ("*/.*.partial", f"{RESULTS}/*/.*.partial"):
+        for path in filter(Path.is_dir, runs_root().glob(pattern)):
+            entry = Entry(path.parent.relative_to(runs_root()).as_posix(), path.name[1:-8])
+            with try_lock(entry.lock) as held:
+                if held:
+                    entry.recover()
+                    shutil.rmtree(path, ignore_errors=True)
+                    shutil.rmtree(aside(entry.folder), ignore_errors=True)
+    for path in runs_root().rglob(".*.partial"):
+        owner = path.name.rsplit(".", 2)[-2]
+        if path.is_file() and owner.isdigit() and not is_running(int(owner)):
+            path.unlink(missing_ok=True)
 
 
 def _digest(path: str) -> str:

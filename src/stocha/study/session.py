@@ -28,6 +28,7 @@ from stocha.study.handoff import (
     badge_text,
     reduced_at,
 )
+from stocha.study.recorded import restore
 from stocha.study.results import load, obtain, plain, table_text
 
 _GLUE = "application/papermill.record/"
@@ -63,7 +64,7 @@ class Session:
         """
         fresh = bool(os.environ.get(FRESH))
         expected = read_json(self.folder / CODE)
-        entry = obtain(function, config, self.progress, fresh, expected)
+        entry = obtain(function, config, self.progress, fresh, expected, restore)
         found = load(entry.folder)
         prefix = f"{name}_" if name else ""
         for table in found.tables:

@@ -63,7 +63,7 @@ def executed(tmp_path: Path) -> list[float]:
 
 def start(path: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [STOCHA, "sweep", "run", str(path), *arguments],
+        [STOCHA, "sweep", "run", str(path), "--outside", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,46 +72,48 @@ def start(path: Path, *arguments: str) -> subprocess.Popen:
 
 
 def counts(path: Path) -> dict[str, int]:
-    state = read_state(read_sweep(path))
+    state = read_state(read_sweep(path, outside=True))
     return {name: state.count(name) for name in ("done", "running", "failed", "waiting")}
 
 
 def test_plan_run_status_collect(stocha, sweep, tmp_path):
     path = sweep([0.0, 0.5, 1.0])
-    planned = stocha("sweep", "plan", path)
+    planned = stocha("sweep", "plan", path, "--outside")
     assert planned.returncode == 0, planned.stderr
     assert "3 points" in planned.stdout
     assert "time left: unknown" in planned.stdout
-    done = stocha("sweep", "run", path, "--jobs", 2)
+    done = stocha("sweep", "run", path, "--outside", "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stderr.splitlines() if "done in" in line]) == 3
     assert (
         "3 done, 0 recorded, 0 running, 0 failed, 0 waiting"
-        in stocha("sweep", "status", path).stdout
+        in stocha("sweep", "status", path, "--outside").stdout
     )
     output = tmp_path / "table.csv"
-    assert stocha("sweep", "collect", path, "--output", output).returncode == 0
+    assert stocha("sweep", "collect", path, "--outside", "--output", output).returncode == 0
     table = pd.read_csv(output)
     assert list(table.columns) == ["run_id", "p", "best", "step", "loss"]
     assert table.groupby("p")["loss"].max().tolist() == [0.0, 0.5, 1.0]
-    assert sorted(table["run_id"].unique()) == sorted(r.run_id for r in read_sweep(path).runs)
-    assert stocha("sweep", "run", path).returncode == 0
+    assert sorted(table["run_id"].unique()) == sorted(
+        r.run_id for r in read_sweep(path, outside=True).runs
+    )
+    assert stocha("sweep", "run", path, "--outside").returncode == 0
     assert sorted(executed(tmp_path)) == [0.0, 0.5, 1.0]
 
 
 def test_a_table_is_not_replaced_by_one_of_fewer_points(stocha, sweep, tmp_path):
     path, output = sweep([0.0, 0.5]), tmp_path / "table.csv"
-    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
-    assert stocha("sweep", "collect", path, "--output", output).returncode == 0
+    assert stocha("sweep", "run", path, "--outside", "--jobs", 2).returncode == 0
+    assert stocha("sweep", "collect", path, "--outside", "--output", output).returncode == 0
     before = output.read_bytes()
-    shutil.rmtree(read_sweep(path).runs[0].folder)
-    refused = stocha("sweep", "collect", path, "--output", output)
+    shutil.rmtree(read_sweep(path, outside=True).runs[0].folder)
+    refused = stocha("sweep", "collect", path, "--outside", "--output", output)
     assert refused.returncode == 2
     expected = f"stocha: {output}: holds 2 points, more than the 1 done here: "
     assert refused.stderr == expected + "give another --output, or delete it first\n"
     assert output.read_bytes() == before
     output.unlink()
-    assert stocha("sweep", "collect", path, "--output", output).returncode == 0
+    assert stocha("sweep", "collect", path, "--outside", "--output", output).returncode == 0
 
 
 @pytest.mark.parametrize("verb", ["plan", "status"])
@@ -127,22 +129,22 @@ def test_a_point_run_by_hand_counts(stocha, sweep, tmp_path):
     path = sweep([0.0, 0.5])
     assert stocha("run", tmp_path / "50_point.py", "-p", "p=0.5").returncode == 0
     assert counts(path)["done"] == 1
-    assert stocha("sweep", "run", path).returncode == 0
+    assert stocha("sweep", "run", path, "--outside").returncode == 0
     assert sorted(executed(tmp_path)) == [0.0, 0.5]
 
 
 def test_a_failed_point_stops_no_other_and_is_retried_only_on_request(stocha, sweep, tmp_path):
     path = sweep([0.75, 0.5])
-    done = stocha("sweep", "run", path)
+    done = stocha("sweep", "run", path, "--outside")
     assert done.returncode == 1
     assert "1 failed" in done.stdout
     assert "this point fails" in done.stderr
-    (failed,) = [run for run in read_sweep(path).runs if run.failed.is_dir()]
+    (failed,) = [run for run in read_sweep(path, outside=True).runs if run.failed.is_dir()]
     assert (failed.failed / "50_point.ipynb").is_file()
     assert (failed.failed / "kernel.log").is_file()
-    assert stocha("sweep", "run", path).returncode == 1
+    assert stocha("sweep", "run", path, "--outside").returncode == 1
     assert executed(tmp_path) == [0.75, 0.5]
-    assert stocha("sweep", "run", path, "--retry").returncode == 1
+    assert stocha("sweep", "run", path, "--outside", "--retry").returncode == 1
     assert executed(tmp_path) == [0.75, 0.5, 0.75]
 
 
@@ -159,7 +161,7 @@ def test_killing_a_sweep_loses_nothing_finished_and_resuming_recomputes_nothing(
     before = counts(path)
     assert before["running"] == 0
     finished = executed(tmp_path)
-    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
+    assert stocha("sweep", "run", path, "--outside", "--jobs", 2).returncode == 0
     assert counts(path)["done"] == 4
     # At most the one point that was under way has got to its result twice.
     assert len(executed(tmp_path)) <= len(finished) + 4 - before["done"]
@@ -177,7 +179,7 @@ def test_killing_a_worker_or_a_kernel_fails_one_point_and_the_sweep_goes_on(
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
     assert counts(path) == {"done": 2, "running": 0, "failed": 1, "waiting": 0}
-    assert stocha("sweep", "run", path, "--retry").returncode == 0
+    assert stocha("sweep", "run", path, "--outside", "--retry").returncode == 0
     assert counts(path)["done"] == 3
 
 
@@ -192,8 +194,8 @@ def test_two_sweeps_at_once_share_the_points(sweep, tmp_path):
 
 def test_truncating_any_file_of_a_run_makes_that_point_alone_undone(stocha, sweep, tmp_path):
     path = sweep([0.0, 0.5])
-    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
-    run = read_sweep(path).runs[0]
+    assert stocha("sweep", "run", path, "--outside", "--jobs", 2).returncode == 0
+    run = read_sweep(path, outside=True).runs[0]
     copy = tmp_path / "copy"
     shutil.copytree(run.folder, copy)
     for file in sorted(file for file in copy.rglob("*") if file.is_file()):
@@ -210,7 +212,7 @@ def test_a_mistake_runs_nothing(stocha, sweep, store):
     path = sweep([0.5])
     path.write_text(path.read_text().replace("[0.5]", "[0.5, 1.5]"))
     for command in ("plan", "run", "status", "collect"):
-        done = stocha("sweep", command, path)
+        done = stocha("sweep", command, path, "--outside")
         assert done.returncode == 2
         assert "grid.p.1: p=1.5: allowed: a float in [0, 1]" in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -218,7 +220,7 @@ def test_a_mistake_runs_nothing(stocha, sweep, store):
 
 
 def test_collecting_nothing_is_a_mistake(stocha, sweep):
-    done = stocha("sweep", "collect", sweep([0.5]))
+    done = stocha("sweep", "collect", sweep([0.5]), "--outside")
     assert done.returncode == 2
     assert "no point is done" in done.stderr
 
@@ -226,14 +228,14 @@ def test_collecting_nothing_is_a_mistake(stocha, sweep):
 def test_further_tables_are_collected_beside_and_a_run_may_lack_one(stocha, sweep, tmp_path):
     path = sweep([0.5, 1.0])
     path.write_text(path.read_text().replace("[best]", "[best], tables: [late]"))
-    assert stocha("sweep", "run", path, "--jobs", 2).returncode == 0
+    assert stocha("sweep", "run", path, "--outside", "--jobs", 2).returncode == 0
     output = tmp_path / "out" / "table.csv"
-    done = stocha("sweep", "collect", path, "--output", output)
+    done = stocha("sweep", "collect", path, "--outside", "--output", output)
     assert done.returncode == 0, done.stderr
     late = pd.read_csv(output.with_name("late.csv"))
     assert late["p"].tolist() == [1.0, 1.0]
     assert late["after"].tolist() == [0, 1]
     path.write_text(path.read_text().replace("[late]", "[never]"))
-    done = stocha("sweep", "collect", path, "--output", output)
+    done = stocha("sweep", "collect", path, "--outside", "--output", output)
     assert done.returncode == 2
     assert "no run has a table 'never'" in done.stderr

@@ -83,7 +83,7 @@ def finish(run_id: str) -> Run:
 
 
 def test_only_unfinished_points_are_wanted_and_a_damaged_one_is_unfinished(sweep, store):
-    found = read_workflow({"sweep": str(sweep)})
+    found = read_workflow({"sweep": str(sweep), "outside": True})
     first, second, third = found.jobs
     assert [job.rank for job in found.jobs.values()] == [0, 1, 2]
     markers = [str(store / "50_all_types" / run_id / "DONE") for run_id in (first, second, third)]
@@ -92,15 +92,15 @@ def test_only_unfinished_points_are_wanted_and_a_damaged_one_is_unfinished(sweep
     damaged = finish(third)
     (damaged.folder / "metrics.json").write_text("{")
     assert Path(markers[2]).is_file()
-    again = read_workflow({"sweep": str(sweep)})
+    again = read_workflow({"sweep": str(sweep), "outside": True})
     assert list(again.targets) == markers[1:]
     assert list(again.jobs) == [first, second, third]
 
 
 def test_a_point_handed_out_before_its_notebook_changed_is_named(sweep, tmp_path):
-    before = next(iter(read_workflow({"sweep": str(sweep)}).jobs))
+    before = next(iter(read_workflow({"sweep": str(sweep), "outside": True}).jobs))
     (tmp_path / "50_all_types.py").write_text(PARAMETERS + "\n# %%\nchanged = True\n")
-    after = read_workflow({"sweep": str(sweep)})
+    after = read_workflow({"sweep": str(sweep), "outside": True})
     with pytest.raises(UserError, match=f"run {before}: .* has changed since"):
         after.job(before)
 
@@ -126,4 +126,4 @@ def test_a_notebook_that_measures_time_is_refused(sweep, tmp_path):
     header = "# ---\n# jupyter:\n#   stocha:\n#     alone: true\n# ---\n\n"
     (tmp_path / "50_all_types.py").write_text(header + PARAMETERS)
     with pytest.raises(UserError, match=r"measures time.*: stocha sweep run"):
-        read_workflow({"sweep": str(sweep)})
+        read_workflow({"sweep": str(sweep), "outside": True})

@@ -8,9 +8,9 @@ from typing import Any
 
 from stocha.base import machine
 from stocha.base.errors import UserError
-from stocha.base.files import digest, read_json, write_bytes, write_json
+from stocha.base.files import digest, read_json, write_bytes
 from stocha.base.paths import project_root, results_root
-from stocha.base.recorded import PROVENANCE, read_provenance, require_recorded
+from stocha.base.recorded import read_provenance, require_recorded, write_provenance
 from stocha.study.recorded import describe
 from stocha.study.runs import Entry
 from stocha.study.sweeps.specification import Point, Sweep
@@ -59,7 +59,7 @@ def write_collection(sweep: Sweep, state: State, output: Path | None = None) -> 
     for name in before.keys() - files.keys():
         path.with_name(name).unlink(missing_ok=True)
     hashes = {name: digest(data) for name, data in files.items()}
-    write_json(path.with_name(PROVENANCE), _provenance(sweep, state) | {"files": hashes})
+    write_provenance(path.parent, _provenance(sweep, state) | {"files": hashes})
     return path
 
 
@@ -105,7 +105,9 @@ class _Collection:
             if status == "done":
                 named = self._named(point, run.id)
                 for name, value in self._metrics(run).items():
-                    self._set(named, "metrics", name, value)
+                    if name in named:
+                        self._require_same("metrics", name, named[name], value)
+                    named[name] = value
                 yield from self._cells(named, run, collect.table) if collect.table else [named]
             elif recorded is not None:
                 yield from self._recorded(point, recorded, TABLE)
@@ -139,26 +141,25 @@ class _Collection:
         """The rows of a run's table, each cell passed on as it is written: no digit changes."""
         try:
             with open(run.table(table), encoding="utf-8", newline="") as stream:
-                for cells in csv.DictReader(stream):
-                    row = dict(named)
-                    for name, value in cells.items():
-                        self._set(row, "table", name, value)
-                    yield row
+                reader = csv.DictReader(stream)
+                shared = [name for name in reader.fieldnames or () if name in named]
+                for cells in reader:
+                    for name in shared:
+                        self._require_same("table", name, named[name], cells[name])
+                    yield named | cells
         except FileNotFoundError:
             raise UserError(
                 f"{self.sweep.path}: collect: run {run.id} has no table {table!r}"
             ) from None
 
-    def _set(self, row: Row, what: str, name: str, value: Any) -> None:
-        """Add a cell. A table may repeat a swept parameter, as it does `activation`: the same fact,
-        and anything else of one name is two facts."""
-        same = name in self.sweep.swept and _text(row[name]) == _text(value)
-        if name in row and not same:
+    def _require_same(self, what: str, name: str, ours: Any, theirs: Any) -> None:
+        """A table may repeat a swept parameter, as it does `activation`: the same fact. Anything
+        else of one name is two facts."""
+        if name not in self.sweep.swept or _text(ours) != _text(theirs):
             raise UserError(
                 f"{self.sweep.path}: collect.{what}: {name!r} is a parameter or a metric already, "
-                f"with {row[name]!r} beside {value!r}"
+                f"with {ours!r} beside {theirs!r}"
             )
-        row[name] = value if name not in row or what == "table" else row[name]
 
     def _recorded(self, point: Point, run_id: str, file: str) -> Iterator[Row]:
         assert self.state.record is not None

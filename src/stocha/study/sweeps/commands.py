@@ -18,10 +18,10 @@ from stocha.study.sweeps.state import STATUSES, State, Status, read_state
 _SHOWN = 20
 
 
-def plan(path: Path, jobs: int, every: bool) -> None:
+def plan(path: Path, jobs: int, every: bool, outside: bool) -> None:
     """Print the points with their status, and the time that finished ones predict for the rest."""
     _require_jobs(jobs)
-    state = read_state(read_sweep(path))
+    state = read_state(read_sweep(path, outside))
     sweep = state.sweep
     print(f"{sweep.name}: {len(sweep.points)} points of {sweep.notebook.source}")
     print(f"swept: {', '.join(sweep.swept) or 'nothing'}")
@@ -34,9 +34,9 @@ def plan(path: Path, jobs: int, every: bool) -> None:
         print(f"  … and {len(rows) - len(shown)} more: --all shows them")
 
 
-def run(path: Path, jobs: int, threads: int | None, retry: bool) -> int:
+def run(path: Path, jobs: int, threads: int | None, retry: bool, outside: bool) -> int:
     """Execute what is not done; return 1 where any point is failed at the end, else 0."""
-    sweep = read_sweep(path)
+    sweep = read_sweep(path, outside)
     threads = threads_per_job(jobs, threads)
     state = read_state(sweep)
     again: tuple[Status, ...] = ("failed",) if retry else ()
@@ -54,19 +54,19 @@ def run(path: Path, jobs: int, threads: int | None, retry: bool) -> int:
     return exit_code(outcomes) or int(bool(failed))
 
 
-def status(path: Path, jobs: int) -> None:
+def status(path: Path, jobs: int, outside: bool) -> None:
     """Print how many points are done, running, failed and waiting, and the time left."""
     _require_jobs(jobs)
-    state = read_state(read_sweep(path))
+    state = read_state(read_sweep(path, outside))
     _print_counts(state, jobs)
     for wanted in ("running", "failed"):
         for point, point_run in state.with_status(wanted):
             print(f"  {wanted}: {point_run.id}  {state.sweep.label(point)}")
 
 
-def collect(path: Path, output: Path | None) -> None:
+def collect(path: Path, output: Path | None, outside: bool) -> None:
     """Write the tidy table of the finished points and print its path."""
-    sweep = read_sweep(path)
+    sweep = read_sweep(path, outside)
     state = read_state(sweep)
     missing = len(sweep.points) - len(state.with_status("done", "recorded"))
     written = write_collection(sweep, state, output)
@@ -75,9 +75,11 @@ def collect(path: Path, output: Path | None) -> None:
     print(written)
 
 
-def page(path: Path) -> int:
+def page(path: Path, outside: bool) -> int:
     """Collect, execute the page notebook on the table and print where the executed page is."""
-    sweep = read_sweep(path)
+    sweep = read_sweep(path, outside)
+    if not sweep.swept:
+        raise UserError(f"{path}: one point: allowed: two or more, for a page on them")
     state = read_state(sweep)
     template = read_notebook(project_root() / "notebooks" / "90_sweep.py")
     table = write_collection(sweep, state, runs_root() / "collected" / sweep.name / "points.csv")

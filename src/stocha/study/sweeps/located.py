@@ -9,6 +9,8 @@ import yaml
 from stocha.base.errors import UserError
 
 Key = tuple[str | int, ...]
+_BYTES, _PARTS, _DEPTH = 1_000_000, 100_000, 30
+"""The most that is read: aliases of aliases would grow without end."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Located:
         known = key
         while known and known not in self.lines:
             known = known[:-1]
-        dotted = ".".join(map(str, key))
+        dotted = _shown(".".join(map(str, key)))
         where = f"{self.path}:{self.lines.get(known, 1)}"
         return UserError(f"{where}: {dotted}: {message}" if dotted else f"{where}: {message}")
 
@@ -33,41 +35,70 @@ def read_located(path: Path) -> Located:
     """Read the YAML file at `path`.
 
     Raises:
-        UserError: the file is missing, is not YAML, or has a key twice.
+        UserError: the file is missing, is not YAML, has a key twice, or is beyond all measure.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+        if len(data) > _BYTES:
+            raise UserError(f"{path}: {len(data)} bytes: allowed: at most {_BYTES}")
+        text = data.decode()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(f"cannot read {path}: {reason}") from None
-    lines: dict[Key, int] = {}
+    reader = _Reader(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = None if node is None else _construct(node, (), lines, path)
+        found = None if node is None else reader.construct(node, ())
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"{path}:{line}: {error.problem}") from None
-    return Located(path, data, lines)
+        raise UserError(f"{path}:{line}: {_shown(str(error.problem))}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {_shown(str(error).splitlines()[0])}") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested deeper than {_DEPTH} levels") from None
+    return Located(path, found, reader.lines)
 
 
-def _construct(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> Any:
-    lines.setdefault(key, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
-        for name_node, value_node in node.value:
-            name = str(name_node.value)
-            line = name_node.start_mark.line + 1
-            if name in found:
-                raise UserError(f"{path}:{line}: {name}: stands here a second time")
-            lines[(*key, name)] = line
-            found[name] = _construct(value_node, (*key, name), lines, path)
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        return [
-            _construct(item, (*key, number), lines, path) for number, item in enumerate(node.value)
-        ]
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node)
-    finally:
-        loader.dispose()
+class _Reader:
+    """Makes values of nodes and notes their lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Key, int] = {}
+        self.parts = 0
+
+    def construct(self, node: yaml.Node, key: Key) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(key, line)
+        self.parts += 1
+        if self.parts > _PARTS or len(key) > _DEPTH:
+            limit = f"{_PARTS} parts, {_DEPTH} levels"
+            raise UserError(f"{self.path}:{line}: too large or deep: allowed: {limit}")
+        if isinstance(node, yaml.MappingNode):
+            found: dict[str, Any] = {}
+            for name_node, value_node in node.value:
+                name, line = str(name_node.value), name_node.start_mark.line + 1
+                if name in found:
+                    where = f"{self.path}:{line}: {_shown(name)}"
+                    raise UserError(f"{where}: stands here a second time")
+                self.lines[(*key, name)] = line
+                found[name] = self.construct(value_node, (*key, name))
+            return found
+        if isinstance(node, yaml.SequenceNode):
+            return [self.construct(item, (*key, n)) for n, item in enumerate(node.value)]
+        loader = yaml.SafeLoader("")
+        try:
+            return loader.construct_object(node)
+        except (ValueError, OverflowError, LookupError, AttributeError):
+            value = _shown(str(node.value))
+            raise UserError(f"{self.path}:{line}: {value}: not a value of {node.tag}") from None
+        finally:
+            loader.dispose()
+
+
+def _shown(text: str) -> str:
+    """`text` on one line, not too long for one."""
+    printable = text if text.isprintable() else repr(text)
+    return printable if len(printable) <= 100 else f"{printable[:100]}…"

@@ -17,7 +17,10 @@ Everything is checked against the notebook's own declared parameters before anyt
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,12 +29,16 @@ from stocha.base.errors import UserError
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root
 from stocha.study.notebooks import Notebook, read_notebook
+from stocha.study.results import canonical
 from stocha.study.runs import Entry, Run
 from stocha.study.sweeps.located import Key, Located, read_located
 
 _KEYS = ("notebook", "fixed", "grid", "zip", "points", "exclude", "seeds", "collect", "page")
 _COLLECT = ("table", "metrics", "tables")
 _PAGE = ("title", "x", "y", "hue", "log_x", "log_y")
+
+_POINTS = 100_000
+_NAME = re.compile(r"\w[\w.-]*")
 
 Point = dict[str, Value]
 T = TypeVar("T")
@@ -83,51 +90,87 @@ class Sweep:
         return ", ".join(f"{name}={point[name]}" for name in self.swept)
 
 
-def read_sweep(path: str | Path) -> Sweep:
+def read_sweep(path: str | Path, outside: bool = False) -> Sweep:
     """Read and check the sweep at `path`.
+
+    Args:
+        path: its YAML.
+        outside: its notebook may lie outside the project. A notebook is code.
 
     Raises:
         UserError: `file:line: key: what is wrong`.
     """
-    document = read_located(Path(path))
+    path = Path(path)
+    if not _NAME.fullmatch(path.stem):
+        raise UserError(f"{path}: its name: allowed: letters, digits, _, -, . and an ending")
+    document = read_located(path)
     if not isinstance(document.data, dict):
         raise document.mistake((), f"must be a mapping with the keys {', '.join(_KEYS)}")
     _known_keys(document, (), _KEYS)
-    notebook = _notebook(document)
+    notebook = _notebook(document, outside)
     points = _points(document, notebook)
     swept = tuple(
         parameter.name
         for parameter in notebook.declaration.parameters
         if any(point[parameter.name] != points[0][parameter.name] for point in points)
     )
-    page = _mapping(document, ("page",))
-    _known_keys(document, ("page",), _PAGE)
-    return Sweep(Path(path), notebook, tuple(points), swept, _collect(document), page)
+    return Sweep(path, notebook, tuple(points), swept, _collect(document), _page(document, swept))
 
 
-def _notebook(document: Located) -> Notebook:
+def _notebook(document: Located, outside: bool) -> Notebook:
     named = document.data.get("notebook")
     if not isinstance(named, str):
         raise document.mistake(("notebook",), "must name a text notebook, notebooks/….py")
-    path = project_root() / named
+    try:
+        path = (project_root() / named).resolve()
+    except (OSError, ValueError):
+        raise document.mistake(("notebook",), f"{named!r}: not a path") from None
+    if not (outside or path.is_relative_to(project_root())):
+        raise document.mistake(("notebook",), f"{named}: outside the project: give --outside")
     return _at(document, ("notebook",), lambda: read_notebook(path))
 
 
+def _page(document: Located, swept: Sequence[str]) -> dict[str, Any]:
+    page = _mapping(document, ("page",))
+    _known_keys(document, ("page",), _PAGE)
+    for name, value in page.items():
+        if name in ("log_x", "log_y"):
+            allowed = "true, false" if type(value) is not bool else ""
+        elif name in ("x", "hue"):
+            allowed = ", ".join(swept) if value not in swept else ""
+        else:
+            allowed = "text" if not isinstance(value, str) else ""
+        if allowed:
+            raise document.mistake(("page", name), f"{value!r}: allowed: {allowed}")
+    return page
+
+
 def _points(document: Located, notebook: Notebook) -> list[Point]:
-    configurations = list(_configurations(document, notebook))
+    configurations = _configurations(document, notebook)
+    explicit, excluded = (_listed(document, notebook, key) for key in ("points", "exclude"))
     seeds = _seeds(document, notebook)
+    if seeds != [None]:
+        groups = ("fixed", "grid", "zip")
+        taken = [key for key in groups if "seed" in _mapping(document, (key,))]
+        points_with = (f"points.{n}" for n, point in enumerate(explicit) if "seed" in point)
+        for key in (*taken, *points_with):
+            raise document.mistake(("seeds",), f"`seed` stands in `{key}` already")
+    if len(configurations) * len(seeds) > _POINTS:
+        count = len(configurations) * len(seeds)
+        raise document.mistake((), f"{count} points: allowed: at most {_POINTS}")
     points: dict[str, Point] = {}
     for seed in seeds:
         for configuration in configurations:
             given = configuration | ({} if seed is None else {"seed": seed})
             point = notebook.declaration.resolve(given)
-            points.setdefault(repr(sorted(point.items())), point)
+            if not any(_matches(point, rule) for rule in excluded):
+                points.setdefault(json.dumps(canonical(point)), point)
     if not points:
         raise document.mistake((), "no point is left: give grid, zip, points or seeds")
     return list(points.values())
 
 
-def _configurations(document: Located, notebook: Notebook) -> Iterator[Point]:
+def _configurations(document: Located, notebook: Notebook) -> list[Point]:
     """Points without their seed, in the order of the file."""
     fixed = _assignments(document, notebook, ("fixed",))
     grid = _columns(document, notebook, "grid")
@@ -139,25 +182,27 @@ def _configurations(document: Located, notebook: Notebook) -> Iterator[Point]:
     pairs = [dict(zip(zipped, row, strict=True)) for row in zip(*zipped.values(), strict=True)] or [
         {}
     ]
-    explicit = [
-        _assignments(document, notebook, ("points", number))
-        for number in range(len(_sequence(document, ("points",))))
-    ]
-    excluded = [
-        _assignments(document, notebook, ("exclude", number))
-        for number in range(len(_sequence(document, ("exclude",))))
-    ]
+    explicit = _listed(document, notebook, "points")
+    if math.prod(map(len, grid.values())) * len(pairs) > _POINTS:
+        raise document.mistake(("grid",), f"allowed: at most {_POINTS} points")
     product = (
         dict(zip(grid, combination, strict=True)) | pair
         for combination in itertools.product(*grid.values())
         for pair in pairs
     )
     generated: Iterable[Point] = product if grid or zipped or not explicit else ()
-    for configuration in itertools.chain(generated, explicit):
-        point = fixed | configuration
-        resolved = notebook.declaration.resolve(point)
-        if not any(_matches(resolved, rule) for rule in excluded):
-            yield point
+    return [fixed | configuration for configuration in itertools.chain(generated, explicit)]
+
+
+def _listed(document: Located, notebook: Notebook, key: str) -> list[Point]:
+    """The mappings from parameter to value that stand in the list `key`."""
+    for number, given in enumerate(_sequence(document, (key,))):
+        if not isinstance(given, dict) or not given:
+            raise document.mistake((key, number), "must be a mapping from parameter to value")
+    return [
+        _assignments(document, notebook, (key, number))
+        for number in range(len(_sequence(document, (key,))))
+    ]
 
 
 def _matches(point: Point, rule: Point) -> bool:
@@ -168,10 +213,11 @@ def _seeds(document: Located, notebook: Notebook) -> list[Value]:
     given = document.data.get("seeds")
     if given is None:
         return [None]
-    if type(given) is int and given >= 1:
+    if type(given) is int and 1 <= given <= _POINTS:
         given = list(range(given))
     if not isinstance(given, list) or not given:
-        raise document.mistake(("seeds",), "must be a number of seeds or a list of seeds")
+        what = f"must be a number of seeds, at most {_POINTS}, or a list of seeds"
+        raise document.mistake(("seeds",), what)
     return [_value(document, notebook, ("seeds",), "seed", seed) for seed in given]
 
 
@@ -217,15 +263,20 @@ def _collect(document: Located) -> Collect:
     given = _mapping(document, ("collect",))
     _known_keys(document, ("collect",), _COLLECT)
     table = given.get("table")
-    if table is not None and not isinstance(table, str):
+    if table is not None and not _is_name(table):
         raise document.mistake(("collect", "table"), "must be the name of a table of the run")
     named = {}
     for key in ("metrics", "tables"):
         names = given.get(key, [])
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, list) or not all(map(_is_name, names)):
             raise document.mistake(("collect", key), f"must be a list of names of {key}")
         named[key] = tuple(names)
     return Collect(table, named["metrics"], named["tables"])
+
+
+def _is_name(value: Any) -> bool:
+    """Usable as a file's name, and no path."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def _known_keys(document: Located, key: Key, known: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from stocha.study.notebooks import Notebook
 from stocha.study.runs import DONE
 from stocha.study.sweeps.specification import Point, read_sweep
 
-_KEYS = ("sweep", "threads")
+_KEYS = ("sweep", "threads", "outside")
 _PLAIN = re.compile(r"(?!(?i:none|null)$)[\w.+-]+")
 
 
@@ -60,7 +60,8 @@ def read_workflow(config: Mapping[str, Any]) -> Workflow:
     """Check what `--config` gave and the sweep it names.
 
     Args:
-        config: `sweep`, the path of its YAML; optionally `threads`, numeric threads a point.
+        config: `sweep`, the path of its YAML; optionally `threads`, numeric threads a point, and
+            `outside`, its notebook may lie outside the project.
 
     Raises:
         UserError: a mistake in either, or a notebook that measures time.
@@ -73,7 +74,7 @@ def read_workflow(config: Mapping[str, Any]) -> Workflow:
         raise UserError("--config sweep=SWEEP.yml is wanted, e.g. --config sweep=sweeps/toy_p.yml")
     if type(threads) is not int or threads < 1:
         raise UserError(f"--config threads={threads}: must be an int, at least 1")
-    sweep = read_sweep(path)
+    sweep = read_sweep(path, outside=bool(config.get("outside")))
     if sweep.notebook.alone:
         raise UserError(
             f"{path}: {sweep.notebook.source} measures time, and here others may run beside it: "
