@@ -34,7 +34,7 @@ class Config:
         8192, "of held-out docstrings to predict", "[1, inf)", smoke=512, book=1024
     )
     context: int = parameter(256, "tokens a window", "[2, inf)")
-    precision: str = parameter("float32", "of the matrix products", "{float32, bfloat16}")
+    precision: str = parameter("bfloat16", "of the matrix products", "{float32, bfloat16}")
     threads: int = parameter(1, "numeric threads; they change the last bits", "[1, 1024]")
 
     def __post_init__(self) -> None:
