@@ -46,7 +46,12 @@ def test_layer_measures_every_peer_and_batch():
     assert list(batches["batch"].unique()) == list(config.batches)
     assert set(batches["peer"]) == {"F.linear", "dense"}
     np.testing.assert_allclose(batches["limit"], 3 / (1 + 2 * batches["active for any"]))
-    assert set(found["bf16"]["method"]) >= {"dense, bf16", "sparse, bf16"}
+    for name, peer in (("bf16", "F.linear, bf16"), ("int8", "torch linear, int8")):
+        ways = {peer, f"dense, {name}", f"sparse, {name}", "sparse, float32"}
+        assert set(found[name]["method"]) == ways
+    calls = found["calls"].set_index(["way", "pause"])
+    assert calls.index.nunique() == 8
+    assert (calls["q1"] <= calls["median"]).all()
     assert found["machine"]["vectors"].iloc[0].split() == benchmark.vector_features()
 
 

@@ -114,14 +114,16 @@ def time_layers(
             return call
 
         right = [name for name in made if errors[name] <= TOLERANCE]
-        calls = {name: call_of(name) for name in _mixed(right)} | _roofs(rotation, threads)
+        calls = {name: call_of(name) for name in _mixed(right)} | roofs(rotation, threads)
         table = interleave(calls, repeats=repeats, threads=threads)
     wrong = pd.DataFrame({"way": [name for name in made if name not in right]})
     table = pd.concat([table, wrong], ignore_index=True) if len(wrong) else table
     return table.assign(kind=table["way"].map(kinds), error=table["way"].map(errors))
 
 
-def interleave(calls: Mapping[str, Call], *, repeats: int, threads: int = 1) -> pd.DataFrame:
+def interleave(
+    calls: Mapping[str, Call], *, repeats: int, threads: int = 1, pause: float | None = None
+) -> pd.DataFrame:
     """Time calls in turn, `repeats` rounds of them; returns round, way and seconds of each.
 
     A call gets a number that grows from call to call, with which to pick the next of what it
@@ -137,8 +139,9 @@ def interleave(calls: Mapping[str, Call], *, repeats: int, threads: int = 1) -> 
         return run
 
     ways = {name: next_of(call) for name, call in calls.items()}
-    # On several threads numba, torch and numpy each have a pool: let the last one's rest.
-    return timing.time_rounds(ways, repeats, pause=PAUSE if threads > 1 else 0.0)
+    if pause is None:  # on several threads numba, torch and numpy each have a pool that must rest
+        pause = PAUSE if threads > 1 else 0.0
+    return timing.time_rounds(ways, repeats, pause=pause)
 
 
 def ratios(times: pd.DataFrame, dense: Sequence[str]) -> pd.DataFrame:
@@ -220,7 +223,8 @@ def _mixed(names: Iterable[str]) -> list[str]:
     return [name for pair in pairs for name in pair if name is not None]
 
 
-def _roofs(rotation: Rotation, threads: int) -> dict[str, Call]:
+def roofs(rotation: Rotation, threads: int) -> dict[str, Call]:
+    """Calls that only read a layer's weights, and that add two of its matrices into a third."""
     layers = rotation.layers
     space = np.zeros(layers[0].down.size, np.float32)
 

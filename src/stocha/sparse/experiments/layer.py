@@ -3,6 +3,7 @@
 Chapter: The sparse FFN, explained.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from torch.nn import functional
 
 from stocha.base.parameters import check, parameter
@@ -19,6 +21,7 @@ from stocha.sparse.ffn import SparseFFN
 from stocha.sparse.workload import Layer, make_inputs
 
 LINEAR, DENSE, SPARSE = "F.linear", "dense", "sparse"
+ROUNDED = 0.05  # largest error of a layer with rounded weights, relative to the largest output
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,9 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     """Measure the layers.
 
     Returns tables `ffn_speed` (a row for each layer, number of threads and peer: quartiles of the
-    ratio to the fastest dense peer, GB/s, share of the read roof), `batches`, `bf16` and
-    `break_even` of the detailed layer near 90 %, and `machine`.
+    ratio to the fastest dense peer, GB/s, share of the read roof), of the detailed layer near 90 %
+    `batches`, `bf16`, `int8`, `break_even` and `calls` (what a call costs besides reading, by the
+    number of threads), and `machine`.
     """
     others = zip(config.other_widths, config.other_neurons, strict=True)
     width, neurons = config.shape
@@ -90,15 +94,18 @@ def run(config: Config, progress: Progress | None = None) -> Result:
         del rotation  # before the next is drawn: both would not fit
         if progress:
             progress(done, len(jobs), "layers")
-    sparsity, caches = nearest(config.sparsities), min(config.caches, 4)
+    sparsity, caches = nearest(config.sparsities), 4 * min(config.caches, 4)
+    # four times as many layers: at a byte a weight, they must fill the caches still
     rotation = benchmark.make_rotation(width, neurons, sparsity, caches=caches, seed=config.seed)
     threads = config.threads[0]
     with benchmark.library_threads(threads):
         batches = _batches(rotation, config, threads)
-        bf16 = _bf16(rotation, config.repeats, threads)
+        rounded = _rounded(rotation, config.repeats, threads)
         found = rotation.layers[0].ffn.variant(method="auto", threads=threads).break_even
+    calls = [_call_costs(rotation, config.repeats, threads) for threads in config.threads]
     machine = benchmark.machine(max(config.threads))
-    tables = {"ffn_speed": pd.concat(speed, ignore_index=True), "batches": batches, "bf16": bf16}
+    tables = {"ffn_speed": pd.concat(speed, ignore_index=True), "batches": batches}
+    tables |= rounded | {"calls": pd.concat(calls, ignore_index=True)}
     tables |= {"break_even": pd.DataFrame([vars(found)]), "machine": pd.DataFrame([machine])}
     return Result(tables)
 
@@ -127,23 +134,56 @@ def _batches(rotation: benchmark.Rotation, config: Config, threads: int) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _bf16(rotation: benchmark.Rotation, repeats: int, threads: int) -> pd.DataFrame:
-    """One input at a time, all weights rounded to bf16."""
-    halves = [
-        SparseFFN.from_linear(
-            w.gate, w.up, w.down, weights="bfloat16", method=SPARSE, threads=threads
-        )
-        for w in rotation.layers
-    ]
+def _rounded(rotation: benchmark.Rotation, repeats: int, threads: int) -> dict[str, pd.DataFrame]:
+    """One input at a time, all weights rounded to bf16 and to int8."""
+    layers = rotation.layers
     ways: dict[str, list[Callable[..., Any]]] = {
-        "F.linear, bf16": [_linear(layer, torch.bfloat16) for layer in rotation.layers],
-        "dense, bf16": [half.variant(method=DENSE) for half in halves],
-        "sparse, bf16": [*halves],
-        "sparse, float32": [w.ffn.variant(method=SPARSE, threads=threads) for w in rotation.layers],
+        "F.linear, bf16": [_linear(layer, torch.bfloat16) for layer in layers],
+        "torch linear, int8": [_linear_int8(layer) for layer in layers],
+        "sparse, float32": [w.ffn.variant(method=SPARSE, threads=threads) for w in layers],
     }
+    for name, kind in (("bf16", "bfloat16"), ("int8", "int8")):
+        kept = [
+            SparseFFN(w.gate, w.up, w.down_rows, weights=kind, method=DENSE, threads=threads)
+            for w in layers
+        ]
+        ways |= {f"{DENSE}, {name}": [*kept]}
+        ways |= {f"{SPARSE}, {name}": [one.variant(method=SPARSE) for one in kept]}
+    truth = benchmark.reference(layers[0], rotation.inputs[0])
+    for name, functions in ways.items():
+        off = benchmark.error(functions[0](rotation.inputs[0]).reshape(-1), truth)
+        assert off <= ROUNDED, f"{name} is off by {off:.1e}"
     calls = {name: _turns(functions, list(rotation.inputs)) for name, functions in ways.items()}
     times = benchmark.interleave(calls, repeats=repeats, threads=threads)
-    return benchmark.ratios(times, ["F.linear, bf16", "dense, bf16"])
+    found = {}
+    for name, other in (("bf16", "int8"), ("int8", "bf16")):
+        dense = [way for way in ways if way.endswith(name) and not way.startswith(SPARSE)]
+        found[name] = benchmark.ratios(times[~times["way"].str.endswith(other)], dense)
+    return found
+
+
+def _call_costs(rotation: benchmark.Rotation, repeats: int, threads: int) -> pd.DataFrame:
+    """What a call costs besides reading: after a pause, when threads sleep, and without one.
+
+    A layer of 32 neurons is a call that reads next to nothing.  The read roof of the same rounds
+    tells a slow moment of the machine from a slow kernel.
+    """
+    tiny = SparseFFN(*[np.ones((32, 32), np.float32)] * 3, method=DENSE, threads=threads)
+    small = [np.ones(32, np.float32)]
+    ways = {f"{name} layer": [w.ffn.variant(method=name, threads=threads) for w in rotation.layers]
+            for name in (DENSE, SPARSE)}  # fmt: skip
+    calls = {name: _turns(kept, list(rotation.inputs)) for name, kept in ways.items()}
+    calls |= {"empty call": _turns([tiny], small)}
+    calls |= {"read roof": benchmark.roofs(rotation, threads)["read roof"]}
+    found = []
+    for pause in (0.0, benchmark.PAUSE):
+        times = benchmark.interleave(calls, repeats=repeats, pause=pause)
+        by_way = times.groupby("way", sort=False)["seconds"]
+        quartiles = by_way.describe()[["25%", "50%", "75%"]]
+        quartiles.columns = pd.Index(["q1", "median", "q3"])
+        about = {"threads": threads, "pause": pause}
+        found.append((1e3 * quartiles).assign(**about).reset_index())
+    return pd.concat(found, ignore_index=True)
 
 
 def _turns(functions: Any, inputs: list[Any]) -> benchmark.Call:
@@ -157,5 +197,24 @@ def _linear(layer: Layer, dtype: torch.dtype) -> Callable[[Any], Any]:
         value = torch.from_numpy(np.atleast_2d(x)).to(dtype)
         hidden = torch.relu(functional.linear(value, gate)) * functional.linear(value, up)
         return functional.linear(hidden, down).float().numpy()
+
+    return forward
+
+
+def _linear_int8(layer: Layer) -> Callable[[Any], Any]:
+    """torch's own: int8 weights with a scale a row, inputs rounded to int8 at every call."""
+    with warnings.catch_warnings():  # all of torch.ao is deprecated in favour of another package
+        warnings.simplefilter("ignore")
+        maps = nn.ModuleList()
+        for weight in (layer.gate, layer.up, layer.down):
+            made = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+            made.weight = nn.Parameter(torch.from_numpy(weight), requires_grad=False)
+            maps.append(made)
+        quantise: Any = torch.ao.quantization.quantize_dynamic
+        gate, up, down = quantise(maps, {nn.Linear}, torch.qint8)
+
+    def forward(x: Any) -> Any:
+        value = torch.from_numpy(np.atleast_2d(x))
+        return down(torch.relu(gate(value)) * up(value)).numpy()
 
     return forward
