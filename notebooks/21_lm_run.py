@@ -69,7 +69,6 @@ scales = {
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
-from IPython.display import Markdown, display
 
 from stocha import figures
 from stocha.lm import experiment
@@ -84,25 +83,21 @@ config = experiment.Config(**run.parameters)
 found = run.result(experiment.run, config)
 
 # %% tags=["hide-input"]
-if scale == "full" and found.metrics["notice"]:
-    display(Markdown(f"**{found.metrics['notice']}**"))
-for name, value, spec in (
-    ("corpus", found.metrics["corpus"], "{}"),
-    ("train-tokens", int(found.tables["splits"]["tokens"][0]), "{:,}"),
-    ("steps", found.metrics["steps"], "{:,}"),
-    ("parameters", found.metrics["parameters"], "{:,}"),
-    ("after", found.metrics["steps_after"], "{:,}"),
-    ("share", 100 * found.metrics["lr_share_after"], "{:.2f} %"),
-    ("arm", config.name, "{}"),
-):
-    run.glue(f"lm-run-{name}", value, spec)
+told, share = found.metrics, 100 * found.metrics["lr_share_after"]
+run.glue("lm-run-arm", config.name)
+run.glue("lm-run-corpus", told["corpus"])
+run.glue("lm-run-train-tokens", found.tables["splits"]["tokens"][0], "{:,}")
+run.glue("lm-run-steps", told["steps"], "{:,}")
+run.glue("lm-run-parameters", told["parameters"], "{:,}")
+run.glue("lm-run-after", told["steps_after"], "{:,}")
+run.glue("lm-run-share", share, "{:.2f} %")
 
 # %% [markdown]
 # ## The text
 #
 # The Python files of pinned packages, split by file; networkx is held out whole. The tokenizer is
 # trained on the training split only. Two machines whose corpus has the same hash train on the same
-# tokens. The training split has {glue:text}`lm-run-train-tokens` tokens; the corpus is
+# tokens, and only runs of one corpus are compared. The training split has {glue:text}`lm-run-train-tokens` tokens; the corpus is
 # {glue:text}`lm-run-corpus`.
 
 # %%

@@ -29,12 +29,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from stocha import figures
-from stocha.arms import switch_step
 from stocha.base.paths import project_root
 from stocha.claims.ledger import Tables
 from stocha.lm import campaign
-from stocha.lm import schedule as rates
-from stocha.lm.config import TrainConfig
+from stocha.lm.experiment import Config
 from stocha.study.session import open_run
 from stocha.study.sweeps.specification import read_sweep
 
@@ -79,13 +77,7 @@ plt.show()
 run.figure_data("switch_loss")
 
 # %% tags=["remove-cell"]
-rows = {}
-for arm in dict.fromkeys(losses["arm"]):
-    found = campaign.recovery(losses, points, arm)
-    spike, gone = campaign.over_seeds(found["rise"]), found["gone"].mean()
-    share = f"{gone / spike.estimate.mean:.0%}" if spike.estimate.mean > 0 else "—"
-    rows[campaign.label(arm)] = {"spike / nats": spike.value(), "recovered": share}
-spikes = pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+spikes = campaign.spikes(losses, points)
 run.table("spikes", spikes.reset_index())
 run.glue("lm-switch-spike", spikes.loc["Swi+FT(0.1)", "spike / nats"])
 run.glue("lm-switch-recovered", spikes.loc["Swi+FT(0.1)", "recovered"])
@@ -103,21 +95,19 @@ run.glue("lm-switch-recovered", spikes.loc["Swi+FT(0.1)", "recovered"])
 # rate summed over all steps.
 
 # %% tags=["hide-input"]
-sweep = read_sweep(project_root() / "sweeps" / "lm_campaign.yml").points
-full = sweep[0]
-settings = TrainConfig(**{name: full[name] for name in ("tokens", "batch", "lr", "warmup")})
-total = settings.steps(full["context"])
-rows = []
-for alpha in sorted({point["alpha"] for point in sweep}):
-    switch = switch_step(alpha, total)
-    share = rates.share_after(switch, total, settings)
-    rows.append([alpha, switch, total - switch, (total - switch) * full["batch"] * full["context"]])
-    rows[-1] += [f"{rates.multiplier(switch, total, settings):.2%}", f"{share:.2%}"]
-columns = ["α", "switch at step", "steps after", "tokens after"]
-columns += ["rate at the switch / peak", "share of the summed rate"]
-left = run.table("left", pd.DataFrame(rows, columns=columns))
-run.glue("lm-switch-total", total, "{:,}")
-left.set_index("α")
+first = read_sweep(project_root() / "sweeps" / "lm_campaign.yml").points[0]
+first = {name: first[name] for name in ("tokens", "batch", "context", "lr", "warmup")}
+left = pd.DataFrame(
+    {"α": alpha, **Config(schedule="swi_ft", alpha=alpha, **first).plan}
+    for alpha in (0.05, 0.1, 0.2)
+)
+run.table("left", left)
+run.glue("lm-switch-total", left["steps"][0], "{:,}")
+words = {"switch_step": "switch at step", "steps_after": "steps after"}
+words |= {"tokens_after": "tokens after", "lr_at_switch": "rate at the switch / peak"}
+left = left.rename(columns=words | {"lr_share_after": "share of the summed rate"})
+shown = left.drop(columns="steps").set_index("α")
+shown.style.set_uuid("lm-left").format("{:.2%}", subset=list(shown)[-2:])
 
 # %% [markdown]
 # Of {glue:text}`lm-switch-total` steps in all.

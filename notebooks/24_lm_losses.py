@@ -56,16 +56,6 @@ def difference(column, first, second):
     return campaign.paired(campaign.by_seed(points, column), first, second)
 
 
-def listed(asked, first="claim"):
-    """A row for each (claim or question, column, arm, arm): the paired difference."""
-    found = [(key, column, difference(column, *pair)) for key, column, *pair in asked]
-    rows = [
-        {first: key, "difference / nats": one.name, "of": column.replace("_", " "), **one.row()}
-        for key, column, one in found
-    ]
-    return pd.DataFrame(rows).assign(answered=[bool(one.sign) for _, _, one in found])
-
-
 def from_silu(rows, height):
     """Every arm's loss less that of SiLU with the same seed."""
     plt.figure(figsize=(figures.WIDTH, height))
@@ -120,14 +110,6 @@ run.glue("lm-loss-sampled-silu", difference("loss", plain, "silu").value())
 # what SiLU and ReLU would each prefer.
 #
 # ## Final losses
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-losses", "caption": "Validation loss after training, each model with the activation it ended with. Dots are seeds; mark and bar their mean and 95 % t-interval."}, "image": {"alt": "Dot plot of the final validation loss of every arm, one line an arm, a dot for each seed with mean and interval."}}
-plt.figure(figsize=(figures.WIDTH, 5.2))
-figures.estimates(points[main], "loss", by="arm").set_xlabel("validation loss / nats a token")
-plt.show()
-
-# %% tags=["remove-input"]
-run.figure_data("points")
 
 # %% [markdown]
 # What a seed decides, initialisation and batches, the arms share. Each model compared with SiLU's of the same
@@ -219,7 +201,7 @@ pairs = [
     ("L5", "loss", together, "silu"),
     ("L9", "loss", "bernoulli_silu", "relu"),
 ]
-run.table("differences", listed(pairs)).set_index("claim")
+run.table("differences", campaign.differences(points, pairs)).set_index("claim")
 
 # %% [markdown]
 # ## What ReLU costs an untuned model
@@ -265,7 +247,8 @@ questions = [
     ("other smooth", "loss", "gelu", "silu"),
     ("other sparse", "loss", "relu2", "relu"),
 ]
-run.table("controls", listed(questions, "question")).set_index("question").drop(columns="of")
+answers = campaign.differences(points, questions, "question")
+run.table("controls", answers).set_index("question").drop(columns="of")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-controls", "caption": "Controls: validation loss less that of SiLU with the same seed; ReLU and two arms of the method for comparison. Dots are seeds; mark and bar the mean difference and its 95 % t-interval."}, "image": {"alt": "Dot plot of differences of the final validation loss from SiLU for the controls, with ReLU and two Swi+FT arms for comparison."}}
 compared = points["arm"].isin(["silu", "relu", alone, "stocha(0.5)+ft(0.1)"])

@@ -175,3 +175,29 @@ def recovery(switch_loss: pd.DataFrame, points: pd.DataFrame, arm: str) -> pd.Da
         then = float(np.interp(math.log(quarter), np.log(later.index), later))
         rows[seed] = {"rise": loss[0] - loss[-1], "gone": loss[0] - then}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["rise", "gone"])
+
+
+def spikes(switch_loss: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
+    """A row an arm that switches: height of the spike, and what is gone of it a quarter later."""
+    rows = {}
+    for arm in dict.fromkeys(switch_loss["arm"]):
+        found = recovery(switch_loss, points, arm)
+        spike, gone = over_seeds(found["rise"]), found["gone"].mean()
+        share = f"{gone / spike.estimate.mean:.0%}" if spike.estimate.mean > 0 else "—"
+        rows[label(arm)] = {"spike / nats": spike.value(), "recovered": share}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
+
+
+def differences(
+    points: pd.DataFrame, asked: Iterable[tuple[str, str, str, str]], key: str = "claim"
+) -> pd.DataFrame:
+    """A row each (claim or question, column of `points`, arm, arm): the paired difference.
+
+    `answered`: its interval, over seeds enough, excludes zero.
+    """
+    rows = []
+    for name, column, first, second in asked:
+        found = paired(by_seed(points, column), first, second)
+        told = {key: name, "difference / nats": found.name, "of": column.replace("_", " ")}
+        rows.append(told | found.row() | {"answered": bool(found.sign)})
+    return pd.DataFrame(rows)

@@ -25,9 +25,6 @@ SPLITS = ("train", "validation", "heldout", "prose")
 PACKAGES = ("matplotlib", "numpy", "pandas", "scipy", "sklearn", "sympy")
 HELD_OUT = "networkx"
 
-RECORDED = "76da5902d669"
-"""`Tokens.hash` of the recorded campaign: `PythonPackages()` in 2,048 tokens."""
-
 GENERATED = ("_version", "version.py", "__config__", "_distributor_init", "_build_utils")
 """Parts of names of files that a wheel's build writes: they differ between platforms."""
 

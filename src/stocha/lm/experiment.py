@@ -131,6 +131,22 @@ class Config:
         return switch_step(self.alpha, self.steps)
 
     @property
+    def plan(self) -> dict[str, float]:
+        """How many steps there are, where the switch is, and what training is left after it.
+
+        `lr_at_switch` is relative to the peak, `lr_share_after` to the sum over all steps.
+        """
+        total, switch, trained = self.steps, self.switch, self.optimisation
+        return {
+            "steps": total,
+            "switch_step": switch,
+            "steps_after": total - switch,
+            "tokens_after": (total - switch) * self.batch * self.context,
+            "lr_at_switch": rates.multiplier(min(switch, total - 1), total, trained),
+            "lr_share_after": rates.share_after(switch, total, trained) if switch < total else 0.0,
+        }
+
+    @property
     def arm(self) -> Arm:
         return planned(**{name: getattr(self, name) for name in PARAMETERS})
 
@@ -327,8 +343,7 @@ class _Run:
         )
 
     def _metrics(self, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-        config, total, switch = self.config, self.config.steps, self.config.switch
-        log, trained = self.trainer.record, config.optimisation
+        config, log = self.config, self.trainer.record
         own = tables["evaluation"].query("form == 'own'").set_index("split")["loss"]
         recall, zeros = tables["recall"], tables["sparsity"].groupby("form")
         cut = [
@@ -337,24 +352,18 @@ class _Run:
         ]
         asked = tables["probes"].query("form == 'own'").set_index("probe")
         return {
-            "steps": total,
             "parameters": config.shape.parameters,
-            "switch_step": switch,
-            "steps_after": total - switch,
-            "tokens_after": (total - switch) * config.batch * config.context,
-            "lr_at_switch": rates.multiplier(min(switch, total - 1), total, trained),
-            "lr_share_after": rates.share_after(switch, total, trained) if switch < total else 0.0,
+            **config.plan,
             "corpus": self.text.hash,
-            "notice": self.text.comparable(corpus.RECORDED),
             "train_seconds": log.seconds,
-            "tokens_per_second": total * config.batch * config.context / log.seconds,
+            "tokens_per_second": config.steps * config.batch * config.context / log.seconds,
             "transition_step": evaluation.transition(
                 recall["step"].tolist(), recall["gain"].tolist()
             ),
             "context_gain": recall["gain"].iloc[-1],
             "val_loss": own["validation"],
             "heldout_loss": own["heldout"],
-            "train_loss": float(np.mean(log.loss[-max(1, total // 50) :])),
+            "train_loss": float(np.mean(log.loss[-max(1, config.steps // 50) :])),
             "sparsity": zeros["sparsity"].mean()["own"],
             "sparsity_relu": zeros["sparsity"].mean()["relu"],
             "dead": zeros["dead"].mean()["own"],

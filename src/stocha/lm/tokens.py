@@ -39,15 +39,6 @@ class Tokens:
         """What two runs must share to be comparable: the same text and the same tokens."""
         return str(self.manifest["tokens_hash"])
 
-    def comparable(self, recorded: str) -> str | None:
-        """Return a one-line notice if results recorded with another corpus are not comparable."""
-        if recorded == self.hash:
-            return None
-        return (
-            f"corpus {self.hash} differs from the recorded {recorded}: other package versions, "
-            "files or vocabulary; the recorded runs are not comparable with runs made here"
-        )
-
 
 def tokenise(
     source: Source, vocabulary: int, cache: Path, progress: Progress | None = None
