@@ -1,5 +1,6 @@
 """What the chapters on a pretrained model compute, on a model that was never trained."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -123,6 +124,27 @@ def test_what_is_recorded_of_a_fine_tuning(monkeypatch):
     assert 0.3 < summary["zeros"] < 0.7
 
 
+def trained(tmp_path, **changes):
+    """The observed zeros and the distance from the first model, after a few steps on one text."""
+    model, ids = use(tiny(), "relu"), np.arange(600, dtype=np.uint32) % 61 + 3
+    first = copy.deepcopy(model)
+    course = Course("relu", steps=30, batch=2, context=16, lr=0.01, **changes)
+    training.finetune(model, ids, course, tmp_path / f"{changes}.state")
+    rows = torch.from_numpy(ids[:65].astype(np.int64))[None]
+    with torch.no_grad():
+        now, then = (m(rows).logits.log_softmax(-1) for m in (model, first))
+    zeros = evaluate(model, ids, 4, 16).zeros.mean()
+    return zeros, F.kl_div(now, then, reduction="sum", log_target=True).item() / 65
+
+
+def test_distillation_stays_near_the_first_model_and_l1_makes_zeros(tmp_path):
+    zeros, apart = trained(tmp_path)
+    _, near = trained(tmp_path, distil=1.0)
+    more, _ = trained(tmp_path, l1=1.0)
+    assert near < 0.3 * apart
+    assert more > zeros + 0.05
+
+
 def test_the_rate_rises_and_follows_one_cosine():
     course = Course("silu+ft(0.1)", steps=100, lr=1.0, warmup=0.1)
     rates = [course.rate(t) for t in range(100)]
@@ -135,6 +157,7 @@ def test_the_rate_rises_and_follows_one_cosine():
     ("changes", "line"),
     [
         ({"arm": "stoch"}, "arm='stoch': activation='stoch': allowed: "),
+        ({"distil": 2.0}, "distil=2.0: allowed: "),
         ({"tokens": 0}, "tokens=0: allowed: "),
         ({"precision": "half"}, "precision='half': allowed: "),
     ],

@@ -65,11 +65,16 @@ def evaluate(
 
 def token_losses(model: PreTrainedModel, ids: Tensor, precision: str) -> Tensor:
     """Return −log p of ids[:, 1:], nats, [batch, context], for `ids` [batch, context + 1]."""
+    flat = logits(model, ids[:, :-1], precision).flatten(0, 1)
+    losses = F.cross_entropy(flat, ids[:, 1:].flatten().to(flat.device), reduction="none")
+    return losses.view(ids.shape[0], -1)
+
+
+def logits(model: PreTrainedModel, ids: Tensor, precision: str) -> Tensor:
+    """Return the float32 logits [batch, context, vocabulary] after each of `ids`."""
     half = precision == "bfloat16"
     device = next(model.parameters()).device
     mixed = torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext()
-    ids = ids.to(device)
     with mixed:
-        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-    flat = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
-    return flat.view(ids.shape[0], -1)
+        found = model(input_ids=ids.to(device), use_cache=False).logits
+    return found.float()  # type: ignore[no-any-return]

@@ -47,6 +47,8 @@ class Config:
     lr: float = parameter(3e-4, "peak learning rate of AdamW", "(0, inf)", book=3e-3)
     precision: str = parameter("bfloat16", "of the matrix products", "{float32, bfloat16}")
     threads: int = parameter(1, "numeric threads; they change the last bits", "[1, 1024]")
+    distil: float = parameter(0.0, "share of the divergence from the first model", "[0, 1]")
+    l1: float = parameter(0.0, "final weight of the activations' magnitude", "[0, inf)")
     points: int = parameter(10, "evaluations after the first", "[1, inf)", smoke=2, book=4)
     windows: int = parameter(24, "evaluated of each text", "[1, inf)", smoke=2, book=4)
     corpus_bytes: int = parameter(
@@ -66,9 +68,16 @@ class Config:
         """What the training does."""
         steps = max(1, round(self.tokens / (self.batch * self.context)))
         return Course(
-            self.arm, steps, self.batch, self.context, self.lr, precision=self.precision,
+            self.arm,
+            steps,
+            self.batch,
+            self.context,
+            self.lr,
+            precision=self.precision,
             seed=self.seed,
-        )  # fmt: skip
+            distil=self.distil,
+            l1=self.l1,
+        )
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
@@ -125,7 +134,8 @@ def _run(config: Config, progress: Progress | None) -> Result:
         observed_at=tuple(sorted(points)),
         progress=progress,
     )
-    about = {"arm": Arm.parse(config.arm).name, "seed": config.seed}
+    about = {"arm": Arm.parse(config.arm).name, "distil": config.distil, "l1": config.l1}
+    about |= {"seed": config.seed}
     observed = pd.DataFrame([about | row for row in done.observed])
     evaluation = observed.dropna(subset=["loss"])[[*about, "tokens", "text", "window", "loss"]]
     zeros = observed.dropna(subset=["zeros"])[[*about, "tokens", "layer", "zeros"]]

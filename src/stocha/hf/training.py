@@ -4,20 +4,24 @@ For what a `Trainer` does beyond it (several processes, data sets, loggers) ther
 `stocha.hf.SwiFT`. Chapter *Making it sparse*.
 """
 
+import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from stocha.arms import Arm
 from stocha.base.result import Progress
-from stocha.hf.evaluation import PRECISIONS, token_losses
-from stocha.hf.exchange import exchange
+from stocha.hf.evaluation import PRECISIONS, logits
+from stocha.hf.exchange import exchange, layers
 from stocha.hf.swi_ft import at_step
 from stocha.hf.text import Ids
 from stocha.lm.batches import Batches
@@ -35,6 +39,11 @@ class Course:
     `floor`·lr, whatever the arm does; gradients clipped to norm `clip`; `precision` of the matrix
     products (weights and optimizer are float32); `frozen` embeddings, and the head where it is
     tied to them, are a fifth of a small model and need no gradient for this.
+
+    Beside the text's loss: `distil` in [0, 1], the share of the divergence from the model as it was
+    before, KL(before ‖ now), in the objective; `l1`, the weight that an L1 term on the activations
+    reaches at the last step, growing linearly from 0: it is the mean magnitude of a layer's
+    activations, summed over layers (as in ProSparse, Song et al. 2024).
     """
 
     arm: str
@@ -49,11 +58,15 @@ class Course:
     precision: str = "float32"
     frozen: bool = True
     seed: int = 0
+    distil: float = 0.0
+    l1: float = 0.0
 
     def __post_init__(self) -> None:
         Arm.parse(self.arm)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r}: allowed: {', '.join(PRECISIONS)}")
+        if not 0 <= self.distil <= 1:
+            raise ValueError(f"distil={self.distil}: allowed: a number in [0, 1]")
         for name in ("steps", "batch", "context"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: allowed: an int in [1, inf)")
@@ -104,6 +117,7 @@ def finetune(
     """
     arm = Arm.parse(course.arm)
     batches = Batches(cast(Any, ids), course.context, course.batch, course.seed)
+    before = copy.deepcopy(model).requires_grad_(False) if course.distil else None
     last = arm.phase_at(course.steps - 1, course.steps)
     if course.frozen:
         model.get_input_embeddings().weight.requires_grad_(False)
@@ -124,7 +138,12 @@ def finetune(
     model.train()
     for t in range(first, course.steps):
         at_step(model, arm, t, course.steps, seed=course.seed)
-        loss = _step(model, batches, course, t, optimizer, list(trained.values()))
+        for group in optimizer.param_groups:
+            group["lr"] = course.rate(t)
+        loss = _backward(model, before, batches, course, t)
+        torch.nn.utils.clip_grad_norm_(trained.values(), course.clip)
+        optimizer.step()
+        optimizer.zero_grad()
         done.losses.append(loss)
         done.steps = t + 1
         look()
@@ -141,24 +160,45 @@ def finetune(
     return done
 
 
-def _step(
+def _backward(
     model: PreTrainedModel,
+    before: PreTrainedModel | None,
     batches: Batches,
     course: Course,
     t: int,
-    optimizer: torch.optim.Optimizer,
-    trained: list[torch.nn.Parameter],
 ) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = course.rate(t)
+    """Leave the gradient of step `t` in the parameters; return the text's loss, nats."""
     inputs, targets = batches.at(t)
-    ids = torch.cat([inputs, targets[:, -1:]], dim=1)
-    loss = token_losses(model, ids, course.precision).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(trained, course.clip)
-    optimizer.step()
-    optimizer.zero_grad()
+    with _magnitudes(model, course.l1 > 0) as magnitudes:
+        now = logits(model, inputs, course.precision).flatten(0, 1)
+    loss = F.cross_entropy(now, targets.flatten().to(now.device))
+    objective = loss
+    if before is not None:
+        with torch.no_grad():
+            then = logits(before, inputs, course.precision).flatten(0, 1).log_softmax(-1)
+        apart = F.kl_div(now.log_softmax(-1), then, reduction="batchmean", log_target=True)
+        objective = torch.lerp(loss, apart, course.distil)
+    if course.l1:
+        weight = course.l1 * t / max(1, course.steps - 1)
+        objective = objective + weight * torch.stack(magnitudes).sum()
+    objective.backward()  # type: ignore[no-untyped-call]
     return loss.item()
+
+
+@contextmanager
+def _magnitudes(model: PreTrainedModel, wanted: bool) -> Iterator[list[Tensor]]:
+    """Collect, if `wanted`, the mean magnitude of each layer's activations, differentiable."""
+    found: list[Tensor] = []
+
+    def collect(_: Any, __: Any, y: Tensor) -> None:
+        found.append(y.float().abs().mean())
+
+    handles = [layer.act_fn.register_forward_hook(collect) for layer in layers(model) if wanted]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _store(
