@@ -376,6 +376,28 @@ def facets(
     return figure
 
 
+def verdicts(table: pd.DataFrame, counts: pd.Series, *, ax: Axes | None = None) -> Axes:
+    """Draw a grid of verdicts, a row a reading and a column a claim, with a count at the right.
+
+    Parameters: `table`, the words of `stocha.claims.ledger.Verdict`; `counts`, one a row. The
+    darker, the better a claim is met; a cross marks what is contradicted. Returns the axes.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.22 * len(table)))
+    shades = {"replicated": 1.0, "partly": 0.5, "not resolved": 0.2, "contradicted": 0.0}
+    heights = table.map(lambda verdict: shades[str(verdict)]).to_numpy(dtype=float)
+    ax.imshow(heights, cmap="Greens", vmin=0, vmax=1.3, aspect="auto")
+    for row, column in np.argwhere(heights == 0):
+        ax.text(column, row, "×", ha="center", va="center", fontsize=8, color="0.5")
+    for row, count in enumerate(counts):
+        ax.text(table.shape[1] - 0.4, row, f"{count:g}", va="center", fontsize=8)
+    ax.set_xticks(range(table.shape[1]), list(table.columns))
+    ax.xaxis.tick_top()
+    ax.set_yticks(range(len(table)), [str(name) for name in table.index], fontsize=7)
+    ax.grid(visible=False)
+    return ax
+
+
 def legend_below(figure: Figure) -> None:
     """Draw one legend below the panels, for every label that one of them has."""
     known: dict[str, Any] = {}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stocha.claims.ledger import Verdict
-from stocha.claims.toy_readings import assess, matrix
+from stocha.claims.toy_readings import READING, assess, matrix, words
 from stocha.toy import readings
 
 MET = {
@@ -27,6 +27,10 @@ MET = {
 }
 WIDE = {name: {**own, "alpha": (0.5, 0.5, 0.7, 0.8, 0.3)} for name, own in MET.items()}
 ALPHA = [f"alpha_{when}" for when in ("start", 5, "later", "last", "travel")]
+
+
+FIRST = {name: getattr(readings.Config(), name) for name in READING if name != "narrow"}
+FIRST["narrow"] = "[1, 2, 3, 4]"
 
 
 def networks(given, dead: int = 0) -> pd.DataFrame:
@@ -97,7 +101,7 @@ def test_the_wide_bottleneck_is_asked_of_both_gates() -> None:
 
 def test_the_matrix_counts_what_each_reading_meets_and_leaves_out_half_a_reading() -> None:
     def point(given, width, optimizer, wide=np.nan, dead=0):
-        return networks(given, dead).assign(width=width, optimizer=optimizer, wide=wide)
+        return networks(given, dead).assign(**FIRST | {"optimizer": optimizer, "wide": wide}, width=width)
 
     points = pd.concat(
         [
@@ -110,11 +114,19 @@ def test_the_matrix_counts_what_each_reading_meets_and_leaves_out_half_a_reading
             point(MET, 4, "adam", wide=64),
         ]
     )
-    table = matrix(points, ["optimizer", "wide"])
+    table = matrix(points)
     assert table["met"].tolist() == [8, 8, 7]
     assert table["dead"].tolist() == [0.0, 0.25, 0.0]
     assert table["optimizer"].tolist() == ["adamw", "adamw", "adam"]
     assert table.loc[2, "T2"] == Verdict.CONTRADICTED
+
+
+def test_a_reading_in_words_is_where_it_differs() -> None:
+    assert words(FIRST | {"wide": np.nan}) == "as fixed before the data"
+    other = {"wide": 30.0, "narrow": "[3]", "optimizer": "adamw", "gate_input": "layer"}
+    told = words(FIRST | other | {"gate_decays": False})
+    assert told == ("decoupled decay, not of the gates, gate sees its layer, narrow [3] among 30")
+    assert words(FIRST | {"wide": np.nan, "weight_decay": 0.0}) == "no decay"
 
 
 def test_the_criteria_read_what_a_reading_returns() -> None:

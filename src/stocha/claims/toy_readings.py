@@ -1,8 +1,9 @@
 """Which claims of the toy post a reading of its set-up meets: the criteria of *Which set-up*."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -17,6 +18,12 @@ EVEN, SILU, RELU = Band(0.45, 0.55), Band(-math.inf, 0.5), Band(0.6, math.inf)
 LOWER = Band(-math.inf, 0)
 SIGNIFICANT, EXCHANGED, MOVED, CLOSER = 0.05, 2, 0.05, 0.5
 NARROW, WIDE = 4, 16
+
+READING = [
+    *("optimizer", "weight_decay", "gate_decays", "gate_input", "gate_start"),
+    *("draw", "scaled", "wide", "narrow"),
+]
+"""The parameters that make a reading; the bottleneck is not one of them."""
 
 Networks = pd.DataFrame
 """Rows (activation, network, layer), columns as `stocha.toy.readings.statistics` gives them."""
@@ -45,27 +52,44 @@ def assess(narrow: Networks, wide: Networks) -> dict[str, Assessment]:
     }
 
 
-def matrix(points: pd.DataFrame, reading: Iterable[str]) -> pd.DataFrame:
+def matrix(points: pd.DataFrame) -> pd.DataFrame:
     """One row a reading that both bottlenecks are recorded of, most claims met first.
 
-    Parameters: `points`, the networks of all points with the columns `width` and `reading`, the
-    parameters that make a reading.
+    Parameters: `points`, the networks of all points with the columns `width` and `READING`.
 
-    Returns the columns `reading`, `dead` (share of the narrow networks), T1 … T8, each a verdict,
-    and `met`, how many are replicated.
+    Returns the columns `READING`, `dead` (share of the narrow networks), T1 … T8 and T7.1 …, each a
+    verdict, and `met`, how many of the eight are replicated.
     """
-    named = list(reading)
     rows = []
-    for values, networks in points.groupby(named, dropna=False, sort=False):
+    for values, networks in points.groupby(READING, dropna=False, sort=False):
         narrow, wide = (networks[networks["width"] == width] for width in (NARROW, WIDE))
         if narrow.empty or wide.empty:
             continue
         verdicts = {claim: found.verdict for claim, found in assess(narrow, wide).items()}
         met = sum(verdicts[f"T{n}"] is Verdict.REPLICATED for n in range(1, 9))
-        own = dict(zip(named, values if isinstance(values, tuple) else (values,), strict=True))
+        own = dict(zip(READING, values, strict=True))
         rows.append(own | {"dead": narrow["dead"].mean()} | verdicts | {"met": met})
     table = pd.DataFrame(rows)
     return table.sort_values(["met", "dead"], ascending=[False, True], ignore_index=True)
+
+
+def words(reading: Mapping[str, Any]) -> str:
+    """A reading in words: where it differs from the one fixed before the data."""
+    decay = "no decay" if reading["weight_decay"] == 0 else ""
+    if not decay and reading["optimizer"] == "adamw":
+        decay = "decoupled decay"
+    told = {
+        "decay": decay,
+        "free": "" if reading["gate_decays"] else "not of the gates",
+        "input": "gate sees its layer" if reading["gate_input"] == "layer" else "",
+        "start": "gate starts even" if reading["gate_start"] == "even" else "",
+        "draw": "mixes below zero" if reading["draw"] == "below" else "",
+        "scaled": "scaled features" if reading["scaled"] else "",
+        "widths": "",
+    }
+    if not pd.isna(reading["wide"]):
+        told["widths"] = f"narrow {reading['narrow']} among {reading['wide']:.0f}"
+    return ", ".join(filter(None, told.values())) or "as fixed before the data"
 
 
 def _first(networks: Networks, activation: str) -> pd.DataFrame:
