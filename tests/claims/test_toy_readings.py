@@ -101,7 +101,9 @@ def test_the_wide_bottleneck_is_asked_of_both_gates() -> None:
 
 def test_the_matrix_counts_what_each_reading_meets_and_leaves_out_half_a_reading() -> None:
     def point(given, width, optimizer, wide=np.nan, dead=0):
-        return networks(given, dead).assign(**FIRST | {"optimizer": optimizer, "wide": wide}, width=width)
+        return networks(given, dead).assign(
+            **FIRST | {"optimizer": optimizer, "wide": wide}, width=width
+        )
 
     points = pd.concat(
         [
