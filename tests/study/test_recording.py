@@ -4,7 +4,9 @@ import pytest
 
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root
+from stocha.base.recorded import PROVENANCE, require_recorded
 from stocha.study.notebooks import read_notebook
+from stocha.study.recorded import all_records
 from stocha.study.recording import findings, readme_text, record_runs
 
 
@@ -36,3 +38,12 @@ def test_only_a_finished_full_scale_run_is_recorded(make_notebook, store, tmp_pa
     with pytest.raises(UserError):
         record_runs([path])
     assert (folder / "curve.csv").is_file()
+
+
+@pytest.mark.parametrize("record", all_records(), ids=lambda record: record.folder.name)
+def test_what_is_committed_is_as_it_was_recorded(record):
+    for path in sorted(record.folder.glob("*")):
+        if path.name != PROVENANCE:
+            require_recorded(path, path.read_bytes())
+    assert record.points
+    assert (project_root() / record.notebook).is_file()

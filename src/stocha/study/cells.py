@@ -33,7 +33,6 @@ from stocha.base.parameters import (
     declaration,
     read_allowed,
 )
-from stocha.study.percent import read_header
 
 _WIDTH = 88
 
@@ -144,7 +143,9 @@ def held_to_experiment(text: str) -> str:
     Raises:
         UserError: no such experiment, or a cell is missing.
     """
-    name = (read_header(text).get("stocha") or {}).get("experiment")
+    import jupytext
+
+    name = (jupytext.reads(text, fmt="py:percent").metadata.get("stocha") or {}).get("experiment")
     if name is None:
         return text
     try:

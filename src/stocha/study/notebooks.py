@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ from stocha.base.files import digest
 from stocha.base.parameters import Declaration, Value
 from stocha.base.paths import project_root
 from stocha.study.cells import read_declaration
-from stocha.study.percent import Cell, read_cells, read_header
 from stocha.study.results import canonical, result_entry
 from stocha.study.runs import RESULTS, Entry, Run
 
@@ -60,9 +59,7 @@ class Notebook:
 
     def node(self) -> "NotebookNode":
         """A fresh notebook object with a kernelspec that papermill and JupyterLab accept."""
-        import jupytext  # imports the Jupyter server: only for who executes
-
-        node: NotebookNode = jupytext.reads(self.text, fmt="py:percent")
+        node = read_cells(self.text)
         node.metadata["kernelspec"] = {
             "name": "python3",
             "language": "python",
@@ -164,13 +161,13 @@ def read_notebook(path: str | Path) -> Notebook:
         raise UserError(f"{_shown(path)}: a text notebook (.py, percent format) is wanted")
     try:
         text = path.read_text(encoding="utf-8")
-        cells = read_cells(text)
-        parameters = _tagged(cells, "parameters")
+        node = read_cells(text)
+        parameters = _tagged(node, "parameters")
         if parameters is None:
             raise UserError("no cell tagged `parameters`")
-        declaration = read_declaration(parameters, _tagged(cells, "scales"))
-        own = _header(read_header(text).get("stocha"))
-        notebook = Notebook(path, text, _title(cells), declaration, **own)
+        declaration = read_declaration(parameters, _tagged(node, "scales"))
+        own = _header(node.metadata.get("stocha"))
+        notebook = Notebook(path, text, _title(node), declaration, **own)
         _ = notebook.imports  # a syntax error is found before any kernel starts
     except SyntaxError as error:
         raise UserError(f"{_shown(path)}:{error.lineno}: {error.msg}") from None
@@ -223,12 +220,22 @@ def _suggestion(path: Path) -> str:
     return f"; {folder.name}/ holds {', '.join(found)}" if found else ""
 
 
-def _tagged(cells: Iterable[Cell], tag: str) -> str | None:
-    return next((cell.source for cell in cells if not cell.markdown and tag in cell.tags), None)
+def read_cells(text: str) -> "NotebookNode":
+    """The cells and the header of a py:percent text, as jupytext reads them."""
+    import jupytext  # a quarter of a second that other commands need not spend
+
+    node: NotebookNode = jupytext.reads(text, fmt="py:percent")
+    return node
 
 
-def _title(cells: Iterable[Cell]) -> str:
-    lines = (line for cell in cells if cell.markdown for line in cell.source.splitlines())
+def _tagged(node: "NotebookNode", tag: str) -> str | None:
+    cells = (cell for cell in node.cells if cell.cell_type == "code")
+    return next((str(cell.source) for cell in cells if tag in cell.metadata.get("tags", ())), None)
+
+
+def _title(node: "NotebookNode") -> str:
+    cells = (cell for cell in node.cells if cell.cell_type == "markdown")
+    lines = (line for cell in cells for line in cell.source.splitlines())
     return next((line[2:].strip() for line in lines if line.startswith("# ")), "")
 
 
