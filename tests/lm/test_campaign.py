@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from stocha.arms import PARAMETERS
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root
+from stocha.base.statistics import estimate
 from stocha.claims.ledger import Tables
 from stocha.lm import campaign
 from stocha.lm.experiment import Config
@@ -58,6 +60,25 @@ def test_the_pilots_runs_are_the_campaigns_first():
         for name in ("lm_pilot", "lm_arms", "lm_arms_more")
     }
     assert sweeps["lm_pilot"] <= sweeps["lm_arms"] | sweeps["lm_arms_more"]
+
+
+@pytest.mark.parametrize(("spread", "half"), [(0.015, 0.01), (0.03, 0.01), (0.15, 0.02)])
+def test_seeds_are_enough_and_one_fewer_is_not(spread, half):
+    enough = campaign.seeds_for(spread, half)
+
+    def reached(seeds):
+        # a sample of the given spread: its interval is as wide as the plan says
+        values = np.resize([-1.0, 1.0], seeds) if seeds % 2 == 0 else np.linspace(-1, 1, seeds)
+        found = estimate(values * spread / values.std(ddof=1))
+        return (found.high - found.low) / 2
+
+    assert reached(enough) <= half < reached(enough - 1)
+
+
+@pytest.mark.parametrize(("spread", "half"), [(0.0, 0.01), (0.1, 0.0), (float("nan"), 0.01)])
+def test_a_plan_without_a_spread_is_refused(spread, half):
+    with pytest.raises(ValueError, match="spread="):
+        campaign.seeds_for(spread, half)
 
 
 def run_config(point):

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from stocha.arms import PARAMETERS, Arm, planned
 from stocha.base.errors import UserError
-from stocha.base.statistics import Estimate, estimate, number
+from stocha.base.statistics import LEVEL, Estimate, estimate, number
 
 SWEEPS = ("lm_campaign", "lm_campaign_more")
 READING = {"positive": "mixed"}
@@ -133,6 +134,20 @@ def paired(wide: pd.DataFrame, first: str, second: str) -> Difference:
     wide = wide.reindex(columns=wide.columns.union([first, second]))
     names = [f"({shown})" if " + " in (shown := label(arm)) else shown for arm in (first, second)]
     return over_seeds(wide[first] - wide[second], " − ".join(names))
+
+
+def seeds_for(spread: float, half: float) -> int:
+    """How many seeds give a 95 % t-interval of ± `half` where differences spread by `spread`.
+
+    Parameters: `spread`, the standard deviation over seeds of a paired difference; both in nats.
+    Raises ValueError where one of them is not a positive number.
+    """
+    if not (0 < spread < math.inf and 0 < half < math.inf):
+        raise ValueError(f"spread={spread}, half={half}: allowed: two numbers in (0, inf)")
+    seeds = 2
+    while stats.t.ppf((1 + LEVEL) / 2, seeds - 1) * spread > half * math.sqrt(seeds):
+        seeds += 1
+    return seeds
 
 
 def best_stocha(points: pd.DataFrame, ending: str = "") -> tuple[str, str | None]:
