@@ -28,7 +28,7 @@
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
-samples: int = None  # standard normal inputs of the numerical experiment [1000, inf)
+samples: "Optional[int]" = None  # standard normal inputs of the numerical experiment [1000, inf)
 p: float = 0.5  # probability of SiLU [0, 1]
 seed: int = 0  # of inputs, draws and gates [0, inf)
 

@@ -24,9 +24,11 @@
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
 prompt: str = "import numpy as np\n\n\ndef mean("  # text to continue
-new_tokens: int = None  # tokens to generate, prompt and they fit the context of 256 [2, 200]
+new_tokens: "Optional[int]" = (
+    None  # tokens to generate, prompt and they fit the context of 256 [2, 200]
+)
 temperature: float = 0.7  # of sampling; 0 takes the likeliest token [0, inf)
-repeats: int = None  # rounds in which every method is timed once [1, inf)
+repeats: "Optional[int]" = None  # rounds in which every method is timed once [1, inf)
 seed: int = 0  # of the sampling [0, inf)
 
 # %% tags=["scales"]

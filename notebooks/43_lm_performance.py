@@ -28,17 +28,17 @@
 
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
-vocabulary: int = None  # tokens of the vocabulary [2, inf)
-width: int = None  # of the residual stream [4, inf)
-layers: int = None  # blocks [1, inf)
-ffn: int = None  # neurons of a block's feed-forward [1, inf)
-context: int = None  # tokens a sequence [2, inf)
-batch: int = None  # sequences a step [1, inf)
-micro_batches: list[int] = (
+vocabulary: "Optional[int]" = None  # tokens of the vocabulary [2, inf)
+width: "Optional[int]" = None  # of the residual stream [4, inf)
+layers: "Optional[int]" = None  # blocks [1, inf)
+ffn: "Optional[int]" = None  # neurons of a block's feed-forward [1, inf)
+context: "Optional[int]" = None  # tokens a sequence [2, inf)
+batch: "Optional[int]" = None  # sequences a step [1, inf)
+micro_batches: "Optional[list[int]]" = (
     None  # sequences at a time: the usual number, and others to compare [1, inf)
 )
-rounds: int = None  # rounds in which every way makes one step [1, inf)
-part_rounds: int = None  # rounds of the measurements of parts and decisions [1, inf)
+rounds: "Optional[int]" = None  # rounds in which every way makes one step [1, inf)
+part_rounds: "Optional[int]" = None  # rounds of the measurements of parts and decisions [1, inf)
 
 # %% tags=["scales"]
 scales = {

@@ -21,7 +21,7 @@
 # %% tags=["parameters"]
 scale: str = "book"  # no effect here: the points' scale is the sweep's {smoke, book, full}
 sweep: str = "sweeps/toy_bottleneck.yml"  # the sweep, relative to the project
-table: str | None = None  # the collected table; None: results/SWEEP/points.csv
+table: "Optional[str]" = None  # the collected table; None: results/SWEEP/points.csv
 links: bool = False  # link every run to its executed notebook in the local run store
 
 # %% tags=["scales"]

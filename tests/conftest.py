@@ -33,10 +33,10 @@ _HEADER = """\
 
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
-epochs: int = None  # passes over the data [1, inf)
+epochs: "Optional[int]" = None  # passes over the data [1, inf)
 p: float = 0.5  # probability of SiLU [0, 1]
 widths: list[int] = [4, 4]  # hidden widths [1, inf)
-label: str | None = None  # a word for the table
+label: "Optional[str]" = None  # a word for the table
 
 # %% tags=["scales"]
 scales = {"smoke": {"epochs": 2}, "book": {"epochs": 3}, "full": {"epochs": 4}}

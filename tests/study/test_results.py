@@ -59,7 +59,7 @@ NOTEBOOK = """\
 
 # %% tags=["parameters"]
 scale: str = "book"  # how much to run {smoke, book, full}
-epochs: int = None  # passes [1, inf)
+epochs: "Optional[int]" = None  # passes [1, inf)
 p: float = 0.5  # a share [0, 1]
 widths: list[int] = [4, 4]  # of layers [1, inf)
 

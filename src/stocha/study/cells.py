@@ -64,9 +64,10 @@ def read_declaration(parameters_source: str, scales_source: str | None) -> Decla
     if scales_source is not None:
         declared = replace(declared, scales=_read_scales(scales_source, declared))
     for one in parameters:
-        by_scale = [one.name in row for row in declared.scales.values()]
-        if one.default is not None or not (by_scale and all(by_scale)):
-            one.check(one.default)
+        one.check(one.default)
+        missing = [scale for scale, row in declared.scales.items() if one.name not in row]
+        if missing and len(missing) < len(declared.scales):
+            raise UserError(f"scales cell: {one.name}: allowed: a value at every scale or at none")
     return declared
 
 
@@ -86,8 +87,8 @@ def _read_parameter(name: str, statement: ast.AnnAssign, comment: str) -> Parame
 def _read_type(name: str, annotation: ast.expr) -> tuple[str, bool, bool]:
     quoted = isinstance(annotation, ast.Constant)
     text = str(ast.literal_eval(annotation)) if quoted else ast.unparse(annotation)
-    found = re.fullmatch(r"Optional\[(.*)\]|(.*) \| None", text)
-    bare = (found[1] or found[2]) if found else text
+    found = re.fullmatch(r"Optional\[(.*)\]", text) if quoted else None
+    bare = found[1] if found else text
     optional = bare != text
     is_list = bare.startswith("list[") and bare.endswith("]")
     kind = bare[5:-1] if is_list else bare
