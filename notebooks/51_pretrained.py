@@ -50,6 +50,7 @@ from stocha import figures
 from stocha.arms import Arm
 from stocha.base.files import read_json
 from stocha.base.paths import results_root
+from stocha.base.recorded import read_table
 from stocha.study.session import open_run
 
 run = open_run("51_pretrained", globals())
@@ -62,7 +63,7 @@ if scale == "full":
 else:
     recorded = results_root() / "51_pretrained"
     losses, zeros = (
-        run.table(name, pd.read_csv(recorded / f"{name}.csv")) for name in ("losses", "zeros")
+        run.table(name, read_table(recorded / f"{name}.csv")) for name in ("losses", "zeros")
     )
     about = read_json(recorded / "metrics.json")
 
