@@ -87,10 +87,16 @@ alive = ends.loc[~ends.dead, key]
 main = np.isclose(sparsity.threshold, config.threshold)
 first = sparsity[main & (sparsity.layer == 1)].merge(ends[[*key, "dead"]])
 
+
 # %% mystnb={"figure": {"name": "fig-toy-sparsity", "caption": "Sparsity of the first hidden layer over epochs, as recorded at full scale: every network (left), the living ones (right). Networks thin, mean thick, one standard deviation shaded. Epoch 0 is the untrained network."}, "image": {"alt": "Two panels of first-layer sparsity over epochs. Left, with all networks, dead ones go to one and pull the means up. Right, living networks only: ReLU near one half, StochA and Gumbel StochA near one quarter, SiLU and the learnable mixture near zero."}} tags=["hide-input"]
-both = pd.concat([first.assign(networks="all"), first[~first.dead].assign(networks="living")])
+def twice(rows):
+    """All networks' rows, and the living ones' once more."""
+    living = rows[~rows.dead].assign(networks="living")
+    return pd.concat([rows.assign(networks="all"), living])
+
+
 figure = figures.facets(
-    both,
+    twice(first),
     "networks",
     lambda rows, ax: figures.runs_over_epochs(rows, "sparsity", legend=None, ax=ax),
     names={"all": "all networks", "living": "living networks"},
@@ -229,7 +235,7 @@ def spread(values):
 
 
 columns = [*names, "val_accuracy"]
-both = pd.concat([ends.assign(networks="all"), ends.merge(alive).assign(networks="living")])
+both = twice(ends)
 table = both.groupby(["activation", "networks"], sort=False)[columns].agg(spread)
 table["networks counted"] = both.groupby(["activation", "networks"]).size()
 table = table.rename(index=figures.LABELS).unstack("networks")

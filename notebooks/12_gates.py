@@ -85,13 +85,14 @@ gates, gate_runs, sparsity, sizes = (
     run.table(f"full_{name}", recorded("12_gates", name)) for name in names
 )
 decays = {True: "decayed gate", False: "free gate"}
-words = figures.LABELS | {width: f"{width} units" for width in gates.bottleneck.unique()}
+units = {width: f"{width} units" for width in gates.bottleneck.unique()}
+words = figures.LABELS | units
 alive = gate_runs[~gate_runs.dead][[*CASE, "run"]]
 last = gates.epoch.max()
 
 
 def grid(rows, y, **options):
-    """A panel for each activation and bottleneck: `y` of decayed and free gates over epochs."""
+    """A panel for each activation and bottleneck: decayed and free gates over epochs."""
     return figures.facets(
         rows,
         "bottleneck",

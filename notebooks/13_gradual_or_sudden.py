@@ -63,7 +63,7 @@ import pandas as pd
 
 from stocha import figures
 from stocha.arms import switch_step
-from stocha.base.statistics import estimate
+from stocha.base.statistics import Estimate, estimate
 from stocha.claims.ledger import Tables
 from stocha.study.session import open_run
 from stocha.toy import gradual
@@ -73,7 +73,8 @@ figures.style()
 run.badge()
 config = gradual.Config(**run.parameters)
 change, often = config.change(), config.often()
-names = {arm: value.labelled(positive=config.positive) for arm, value in (change | often).items()}
+arms = change | often
+names = {arm: own.labelled(positive=config.positive) for arm, own in arms.items()}
 recorded = Tables()
 final, learning, paired = (
     run.table(f"full_{name}", recorded("13_gradual_or_sudden", name))
@@ -89,7 +90,8 @@ shown = {
 
 def intervals(reference):
     """Mean paired difference from an arm and its 95 % t-interval, one row an arm."""
-    rows = paired[paired.reference == reference].groupby("arm", sort=False)["difference"]
+    rows = paired[paired.reference == reference]
+    rows = rows.groupby("arm", sort=False)["difference"]
     columns = {"mean": "mean difference", "low": "low", "high": "high"}
     found = pd.DataFrame({arm: vars(estimate(values)) for arm, values in rows}).T
     return found.rename(columns=columns, index=names)
@@ -97,9 +99,9 @@ def intervals(reference):
 
 def means(arms, reference):
     """Mean of every arm, and its difference from the reference, which has none."""
-    table = final.groupby("arm")[list(shown)].mean().loc[arms].rename(columns=shown, index=names)
-    joined = table.round(4).astype(str).join(intervals(reference).round(4).astype(str))
-    return joined.fillna("—")
+    table = final.groupby("arm")[list(shown)].mean().loc[arms]
+    table = table.rename(columns=shown, index=names).round(4).astype(str)
+    return table.join(intervals(reference).round(4).astype(str)).fillna("—")
 
 
 # %% [markdown]
@@ -158,7 +160,7 @@ between = intervals(config.flip)
 run.glue("switch-flip", names[config.flip])
 for shape in ("linear", "cosine"):
     row = between.loc[names[f"anneal {shape}"]]
-    run.glue(f"switch-anneal-{shape}", "{:+.4f} [{:+.4f}, {:+.4f}]".format(*row).replace("-", "−"))
+    run.glue(f"switch-anneal-{shape}", Estimate(*row).text("+.4f"))
 cost = final[final.arm == "silu"]
 run.glue("switch-silu-relu", cost.val_loss_relu.mean(), "{:.3f}")
 run.glue("switch-silu-own", cost.val_loss_own.mean(), "{:.3f}")
@@ -216,7 +218,8 @@ means(["stocha", *often], "stocha").drop(columns=shown["val_accuracy"])
 found = run.result(gradual.run, config)
 
 # %% tags=["hide-input"]
-live = found.tables["paired"].query("reference == 'relu'").groupby("arm")["difference"].mean()
+live = found.tables["paired"].query("reference == 'relu'")
+live = live.groupby("arm")["difference"].mean()
 table = from_relu[["mean difference"]].rename(columns={"mean difference": "recorded"})
 table.assign(live=live.rename(index=names)).round(4)
 

@@ -67,7 +67,8 @@ found = run.result(experiment.run, experiment.Config(**run.parameters))
 # `runs * seed + runs - 1`. The samples and their split are the same everywhere.
 
 # %% mystnb={"figure": {"name": "fig-toy-run", "caption": "Validation loss of each network, thin, and their mean, thick, with one standard deviation shaded."}, "image": {"alt": "Validation loss over epochs, one line a network, of a single configuration of the toy experiment."}} tags=["hide-input"]
-figures.runs_over_epochs(found.tables["curves"], "val_loss").set_ylabel("validation loss / nats")
+axes = figures.runs_over_epochs(found.tables["curves"], "val_loss")
+axes.set_ylabel("validation loss / nats")
 plt.show()
 
 # %% tags=["remove-input"]

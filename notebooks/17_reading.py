@@ -90,5 +90,6 @@ run.figure_data("networks")
 
 # %% tags=["hide-input"]
 alphas = [name for name in networks if name.startswith("alpha")]
-table = networks.dropna(subset="alpha_last").groupby("activation", sort=False)[alphas].mean()
-table.rename(index=figures.LABELS, columns=lambda name: name.removeprefix("alpha_")).round(3)
+gated = networks.dropna(subset="alpha_last").groupby("activation", sort=False)
+short = {name: name.removeprefix("alpha_") for name in alphas}
+gated[alphas].mean().rename(index=figures.LABELS, columns=short).round(3)
