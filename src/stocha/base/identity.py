@@ -46,11 +46,10 @@ def code(modules: Iterable[str], package: Path | None = None) -> dict[str, str]:
     names are relative to the package. Comments, docstrings and layout do not count.
     """
     package = package or PACKAGE
-    named = ((path.relative_to(package).as_posix(), path) for path in reached(modules, package))
+    found = reached(modules, package, APART)
     hashes = {
-        name: _read(path, *_stamp(path))[0]
-        for name, path in sorted(named)
-        if not name.startswith(APART)
+        path.relative_to(package).as_posix(): _read(path, *_stamp(path))[0]
+        for path in sorted(found)
     }
     return {name: value for name, value in hashes.items() if value != _EMPTY}
 
@@ -61,14 +60,22 @@ def combined(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def reached(modules: Iterable[str], package: Path | None = None) -> set[Path]:
-    """Return the files of the package that importing `modules` runs, directly or through others."""
+def reached(
+    modules: Iterable[str], package: Path | None = None, without: tuple[str, ...] = ()
+) -> set[Path]:
+    """Return the files of the package that importing `modules` runs, directly or through others.
+
+    Parameters: `without`, beginnings of names in the package; those files, and what only they
+    import, are left out.
+    """
     package = package or PACKAGE
     found: set[Path] = set()
     waiting = list(modules)
     while waiting:
         path = _file(waiting.pop(), package)
         if path is None or path in found:
+            continue
+        if path.relative_to(package).as_posix().startswith(without):
             continue
         found.add(path)
         found.update(near for near in path.parent.iterdir() if near.suffix in DATA)

@@ -12,7 +12,7 @@ from stocha.base.files import read_json
 RUN_FOLDER = "STOCHA_RUN_FOLDER"
 """Environment variable: the folder that a notebook under the runner writes to."""
 FRESH = "STOCHA_FRESH"
-"""Environment variable: set where results are to be computed anew."""
+"""Environment variable: set where results are to be computed, and models trained, anew."""
 PROGRESS = "progress.json"
 CODE = "code.json"
 """File → hash of the code that numbers come from, when the run was asked for."""

@@ -5,7 +5,6 @@ numbers come from (`base.identity`). A page that shows it can change without it.
 """
 
 import datetime
-import inspect
 import json
 import os
 import shutil
@@ -61,8 +60,7 @@ def obtain(
 ) -> Entry:
     """The finished result of `function(config)`: from the store, or computed and stored now.
 
-    While another process computes it, this one waits. A `fresh` one is computed in any case, and
-    a function with a parameter `fresh` is told so.
+    While another process computes it, this one waits.
 
     Args:
         function: an experiment, at the top level of a module of the package.
@@ -96,9 +94,8 @@ def obtain(
             return entry
         folder = entry.start()
         began, started = datetime.datetime.now(datetime.UTC), time.perf_counter()
-        options = {"fresh": True} if fresh and "fresh" in _parameters(function) else {}
         try:
-            found = function(config, progress=progress, **options)
+            found = function(config, progress=progress)
             _require_unchanged(identity.code([function.__module__]), code)
             seconds = time.perf_counter() - started
             for name, frame in found.tables.items():
@@ -143,10 +140,6 @@ def table_text(frame: "pd.DataFrame") -> str:
 def plain(value: Any) -> Any:
     """A JSON value for a numpy or torch scalar."""
     return value.item() if hasattr(value, "item") else value
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
-    return inspect.signature(function).parameters
 
 
 def _require_unchanged(now: Mapping[str, str], before: Mapping[str, str]) -> None:
