@@ -1,15 +1,12 @@
-"""How long a training step takes: ours, plain PyTorch and Hugging Face's, in the same rounds.
+"""How long a training step takes: ours, plain PyTorch's and Hugging Face's, in the same rounds.
 
-Everything that is compared is called once a round, one after the other, and a ratio compares two
-times of one round: the speed of a shared machine changes more between rounds than within one.
-Chapter: Speed of the language model.
+Everything is on one thread. `run` first compares what it will time: a way that computes something
+else is not timed. Chapter *Speed of the language model*.
 """
 
 import importlib.util
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,41 +15,86 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stocha.activations import StochA, make
+from stocha.activations import Activation, StochA, make
+from stocha.base.parameters import check, parameter
+from stocha.base.result import Progress, Result
 from stocha.base.streams import bernoulli, generator
+from stocha.base.timing import Call, one_thread, time_rounds
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.convert import to_llama
 from stocha.lm.fast import kernels
-from stocha.lm.fast import operations as fused
-from stocha.lm.fast.operations import Fused
+from stocha.lm.fast import operations as fast
 from stocha.lm.model import Decoder
 from stocha.lm.operations import Plain
-from stocha.lm.training import noise
-
-Call = Callable[[], Any]
+from stocha.lm.training import keep_heap, noise
 
 SILU, RELU, STOCHA = "ours, SiLU", "ours, ReLU", "ours, StochA"
 PLAIN, PEER, ROOF = "plain PyTorch, SiLU", "Hugging Face Llama, SiLU", "matrix product"
 ROOF_SIZE, ROOF_CALLS = 1024, 24
 """Products that take about as long as a step, so that the machine's moods weigh on both alike."""
+ROOF_FLOPS = 2 * ROOF_SIZE**3 * ROOF_CALLS
 TOLERANCE = 1e-3
 """Largest difference of losses and gradients, as a fraction, of what is timed as the same."""
+
+FUSED, DEFINITION = fast.Fused(), Plain()
+
+
+@dataclass(frozen=True)
+class Config:
+    """The model whose steps are timed, and how often."""
+
+    vocabulary: int = parameter(2048, "tokens of the vocabulary", "[2, inf)", smoke=64)
+    width: int = parameter(128, "of the residual stream", "[4, inf)", smoke=16)
+    layers: int = parameter(4, "blocks", "[1, inf)", smoke=1)
+    heads: int = parameter(2, "query heads", "[1, inf)")
+    kv_heads: int = parameter(1, "key-value heads they share", "[1, inf)")
+    ffn: int = parameter(512, "neurons of a block's feed-forward", "[1, inf)", smoke=24)
+    context: int = parameter(256, "tokens a sequence", "[2, inf)", smoke=16)
+    batch: int = parameter(16, "sequences a step", "[1, inf)", smoke=4)
+    micro_batches: tuple[int, ...] = parameter(
+        (16, 8, 4), "at a time: the usual, and others", "[1, inf)", smoke=(4, 2), book=(16,)
+    )
+    rounds: int = parameter(40, "in which every way makes one step", "[1, inf)", smoke=2, book=5)
+    part_rounds: int = parameter(15, "of parts and decisions", "[1, inf)", smoke=2, book=3)
+
+    def __post_init__(self) -> None:
+        check(self)
+        assert self.shape  # refuses widths that do not fit together
+        for micro_batch in self.micro_batches:
+            TrainConfig(batch=self.batch, micro_batch=micro_batch)
+
+    @property
+    def shape(self) -> ModelConfig:
+        names = ("vocabulary", "width", "layers", "heads", "kv_heads", "ffn", "context")
+        return ModelConfig(**{name: getattr(self, name) for name in names})
+
+
+def run(config: Config, progress: Progress | None = None) -> Result:
+    """Measure a step of every way, a SiLU step by its parts, and the decisions one by one.
+
+    Tables: `agreement`, see there; `steps`, of every way milliseconds, `ratio`, its time over that
+    of ours with SiLU in the same round, and `of_roof`, the fraction of a matrix product's FLOP/s,
+    both with quartiles; `parts` (milliseconds a step forward and backward, `of_roof`);
+    `decisions` (milliseconds of what one would write `first` and of what is `kept`, `ratio` > 1 is
+    a gain). Raises ArithmeticError if the ways do not compute the same.
+    """
+    shape, report = config.shape, progress or (lambda done, total, unit: None)
+    keep_heap()
+    with one_thread():
+        tables = {"agreement": agreement(shape)}
+        times = time_rounds(
+            steps(config), config.rounds, progress=lambda done, total: report(done, total, "rounds")
+        )
+        flops = shape.flops_per_token() * config.batch * config.context
+        tables["steps"] = compared(times, flops)
+        tables["parts"] = time_parts(config)
+        tables["decisions"] = time_decisions(config)
+    return Result(tables)
 
 
 def has_peer() -> bool:
     """Return whether transformers, which is no dependency of the library, is installed."""
     return importlib.util.find_spec("transformers") is not None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread, and on as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def roof() -> None:
@@ -62,15 +104,10 @@ def roof() -> None:
         torch.mm(a, a)
 
 
-ROOF_FLOPS = 2 * ROOF_SIZE**3 * ROOF_CALLS
-
-
-def batch_of(config: ModelConfig, rows: int) -> tuple[Tensor, Tensor]:
-    """Return random tokens and targets [rows, context]."""
-    source = generator(0, "order")
-    window = torch.randint(
-        config.vocabulary, (rows, config.context + 1), generator=source, dtype=torch.long
-    )
+def _batch(shape: ModelConfig, rows: int) -> tuple[Tensor, Tensor]:
+    """Random tokens and targets [rows, context]."""
+    size = rows, shape.context + 1
+    window = torch.randint(shape.vocabulary, size, generator=generator(0, "order"))
     return window[:, :-1].contiguous(), window[:, 1:].contiguous()
 
 
@@ -100,27 +137,23 @@ def llama(model: Decoder) -> nn.Module:
     return peer.train()
 
 
-def agreement(config: ModelConfig, rows: int = 2) -> pd.DataFrame:
+def agreement(shape: ModelConfig, rows: int = 2) -> pd.DataFrame:
     """Compare what is timed: the fused path with the plain one, and with Hugging Face's loss.
 
     One row a way: `loss`, the difference as a fraction, and `gradients`, the largest norm of a
     difference as a fraction of the gradient's. Raises ArithmeticError for more than `TOLERANCE`.
     """
-    ids, targets = batch_of(config, rows)
-    drawn = noise(0, 0, range(rows))
+    ids, targets = _batch(shape, rows)
     found = []
-    for name, activation in ((SILU, "silu"), (RELU, "relu"), (STOCHA, StochA(0.5, "mixed"))):
-        model = Decoder(config, activation).train()
-        with torch.no_grad():  # away from the initialisation, where every activation is nearly 0
-            for parameter in model.parameters():
-                parameter.mul_(3 if parameter.ndim == 2 else 1)
-        definition = Decoder(config, activation, operations=Plain()).train()
-        definition.load_state_dict(model.state_dict())
+    for name, activation in ((SILU, make("silu")), (RELU, make("relu")), (STOCHA, StochA(0.7))):
         results = []
-        for way in (model, definition):
-            loss = way.loss(ids, targets, drawn)
-            slopes = torch.autograd.grad(loss, list(way.parameters()))
-            results.append((loss.item(), slopes))
+        for operations in (FUSED, DEFINITION):
+            model = Decoder(shape, activation, operations=operations).train()
+            with torch.no_grad():  # away from the initialisation, where activations are nearly 0
+                for weight in model.parameters():
+                    weight.mul_(3 if weight.ndim == 2 else 1)
+            loss = model.loss(ids, targets, noise(0, 0, range(rows)))
+            results.append((loss.item(), torch.autograd.grad(loss, list(model.parameters()))))
         (ours, slopes), (plain, exact) = results
         worst = max(float((a - b).norm() / b.norm()) for a, b in zip(slopes, exact, strict=True))
         found.append((name, "plain PyTorch", abs(ours / plain - 1), worst))
@@ -140,110 +173,111 @@ def _optimizer(model: nn.Module) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), TrainConfig.lr, fused=True)
 
 
-def _step(
-    config: ModelConfig, activation: Any, operations: Plain, batch: int, micro_batch: int
-) -> Call:
-    model = Decoder(config, activation, operations=operations).train()
-    optimizer = _optimizer(model)
-    ids, targets = batch_of(config, batch)
-    done = 0
+def _step(model: nn.Module, losses: Callable[[slice], Tensor], batch: int, micro: int) -> Call:
+    """A whole step: gradients of the batch, `micro` sequences at a time, clipping and AdamW.
 
-    def step() -> None:
-        nonlocal done
-        optimizer.zero_grad()
-        for start in range(0, batch, micro_batch):
-            rows = range(start, start + micro_batch)
-            part = slice(start, start + micro_batch)
-            loss = model.loss(ids[part], targets[part], noise(0, done, rows)) / targets.numel()
-            torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        done += 1
-
-    return step
-
-
-def _peer_step(config: ModelConfig, batch: int, micro_batch: int) -> Call:
-    model = llama(Decoder(config))
-    optimizer = _optimizer(model)
-    ids, _ = batch_of(config, batch)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        for start in range(0, batch, micro_batch):
-            part = ids[start : start + micro_batch]
-            loss = model(input_ids=part, labels=part).loss * (micro_batch / batch)
-            torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return step
-
-
-def whole_steps(config: ModelConfig, batch: int, micro_batches: list[int]) -> dict[str, Call]:
-    """Return the calls that make one whole step each; the first of `micro_batches` is the usual.
-
-    Gradients of the batch, clipping and AdamW are in; the other micro-batches are of SiLU.
+    Parameters: `losses`, some sequences' share of the batch's mean loss.
     """
-    usual, *others = micro_batches
+    optimizer = _optimizer(model)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        for start in range(0, batch, micro):
+            torch.autograd.backward(losses(slice(start, start + micro)))
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def steps(config: Config) -> dict[str, Call]:
+    """Return what makes one whole step each, by way; other micro-batches than the usual of SiLU."""
+    batch, (usual, *others) = config.batch, config.micro_batches
+    ids, targets = _batch(config.shape, batch)
+
+    def ours(activation: Activation, operations: Plain, micro: int) -> Call:
+        model = Decoder(config.shape, activation, operations=operations).train()
+
+        def losses(some: slice) -> Tensor:
+            drawn = noise(0, 0, range(some.start, some.stop))
+            return model.loss(ids[some], targets[some], drawn) / targets.numel()
+
+        return _step(model, losses, batch, micro)
+
+    def theirs(micro: int) -> Call:
+        model = llama(Decoder(config.shape))
+
+        def losses(some: slice) -> Tensor:
+            loss: Tensor = model(input_ids=ids[some], labels=ids[some]).loss
+            return loss * (micro / batch)
+
+        return _step(model, losses, batch, micro)
+
     calls = {
-        SILU: _step(config, "silu", Fused(), batch, usual),
-        RELU: _step(config, "relu", Fused(), batch, usual),
-        STOCHA: _step(config, StochA(0.5, "mixed"), Fused(), batch, usual),
-        PLAIN: _step(config, "silu", Plain(), batch, usual),
+        SILU: ours(make("silu"), FUSED, usual),
+        RELU: ours(make("relu"), FUSED, usual),
+        STOCHA: ours(StochA(0.7), FUSED, usual),
+        PLAIN: ours(make("silu"), DEFINITION, usual),
     }
     if has_peer():
-        calls[PEER] = _peer_step(config, batch, usual)
+        calls[PEER] = theirs(usual)
     for other in others:
-        calls[f"{SILU}, micro-batch {other}"] = _step(config, "silu", Fused(), batch, other)
+        calls[f"{SILU}, micro-batch {other}"] = ours(make("silu"), FUSED, other)
         if has_peer():
-            calls[f"{PEER}, micro-batch {other}"] = _peer_step(config, batch, other)
+            calls[f"{PEER}, micro-batch {other}"] = theirs(other)
     return calls | {ROOF: roof}
 
 
-def time_rounds(
-    calls: Mapping[str, Call], rounds: int, progress: Callable[[int, int], None] | None = None
-) -> pd.DataFrame:
-    """Call everything once a round, after a round that is not counted.
-
-    Returns rows (round, way, seconds).
-    """
-    rows = []
-    for number in range(rounds + 1):
-        for name, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            rows.append((number, name, time.perf_counter() - begun))
-        if progress is not None:
-            progress(number + 1, rounds + 1)
-    table = pd.DataFrame(rows, columns=["round", "way", "seconds"])
-    return table[table["round"] > 0].reset_index(drop=True)
-
-
-def ratios(times: pd.DataFrame, base: str, flops: float | None = None) -> pd.DataFrame:
-    """Return every way's seconds over those of `base`, round by round: median and quartiles.
-
-    Parameters: `times`, of `time_rounds`; `flops`, of one call of a way: adds `of_roof`, the median
-    fraction of the FLOP/s of `roof` in the same round. Rows are in the order of the first round.
-    """
-    wide = times.pivot(index="round", columns="way", values="seconds")
-    wide = wide[list(dict.fromkeys(times["way"]))]
-    relative = wide.div(wide[base], axis=0)
-    table = pd.DataFrame(
-        {
-            "milliseconds": wide.median() * 1e3,
-            "ratio": relative.median(),
-            "ratio_q1": relative.quantile(0.25),
-            "ratio_q3": relative.quantile(0.75),
-        }
-    )
-    if flops is not None:
-        share = (flops / ROOF_FLOPS) / wide.div(wide[ROOF], axis=0)
-        table["of_roof"], table["of_roof_q1"], table["of_roof_q3"] = (
-            share.median(), share.quantile(0.25), share.quantile(0.75)
-        )  # fmt: skip
-        table.loc[ROOF, ["of_roof", "of_roof_q1", "of_roof_q3"]] = 1.0
+def compared(times: pd.DataFrame, flops: float) -> pd.DataFrame:
+    """Return the table `steps` of `run` from what `time_rounds` gave; `flops`, of one step."""
+    wide = _by_way(times)[list(dict.fromkeys(times["way"]))]
+    charged = pd.Series(flops / ROOF_FLOPS, wide.columns).mask(wide.columns == ROOF, 1.0)
+    compared = {
+        "ratio": wide.div(wide[SILU], axis=0),
+        "of_roof": charged / wide.div(wide[ROOF], axis=0),
+    }
+    table = pd.DataFrame({"milliseconds": 1e3 * wide.median()})
+    for name, by_round in compared.items():
+        for ending, share in (("", 0.5), ("_q1", 0.25), ("_q3", 0.75)):
+            table[name + ending] = by_round.quantile(share)
     return table.rename_axis("way").reset_index()
+
+
+def _through(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[Call, Call, Call]:
+    """Return a call of `function`, one of its backward pass, and one of both."""
+    for x in inputs:
+        x.requires_grad_()
+    y = function(*inputs)
+    slope = torch.randn_like(y)
+
+    def backward() -> None:
+        torch.autograd.grad(y, inputs, slope, retain_graph=True)
+
+    def both() -> None:
+        torch.autograd.grad(function(*inputs), inputs, slope)
+
+    return lambda: function(*inputs), backward, both
+
+
+class _Layer:
+    """Inputs of the true shapes of one micro-batch, and the weights of one layer."""
+
+    def __init__(self, config: Config) -> None:
+        self.shape, self.micro_batch = config.shape, config.micro_batches[0]
+        self.ids, self.targets = _batch(self.shape, self.micro_batch)
+        self.rows = self.targets.numel()
+        self.model = Decoder(self.shape)
+        self.head = self.model.head.weight.detach().clone()
+        ffn = self.model.layers[0].ffn
+        self.gate_up, self.down = (p.weight.detach().clone() for p in (ffn.gate_up, ffn.down))
+        self.norm = torch.rand(self.shape.width) + 0.5
+
+    def x(self) -> Tensor:
+        """The residual stream [batch, context, width]."""
+        return torch.randn(*self.ids.shape, self.shape.width)
+
+    def loss(self, x: Tensor, head: Tensor) -> Tensor:
+        return FUSED.head_loss(x.flatten(0, 1), head, self.targets.flatten())
 
 
 @dataclass(frozen=True)
@@ -256,129 +290,55 @@ class Part:
     flops: int
 
 
-def _both_ways(function: Callable[..., Any], *inputs: Tensor) -> tuple[Call, Call]:
-    """Return a call of `function`, and one of its backward pass."""
-    for x in inputs:
-        x.requires_grad_()
-
-    def forward() -> Any:
-        return function(*inputs)
-
-    y = forward()
-    outputs = y if isinstance(y, tuple) else (y,)
-    slopes = [torch.randn_like(out) for out in outputs]
-
-    def backward() -> None:
-        torch.autograd.grad(outputs, inputs, slopes, retain_graph=True)
-
-    return forward, backward
-
-
-def _through(function: Callable[..., Any], *inputs: Tensor) -> Call:
-    """Return a call of `function` and its backward pass."""
-    for x in inputs:
-        x.requires_grad_()
-    y = function(*inputs)
-    slopes = [torch.randn_like(out) for out in (y if isinstance(y, tuple) else (y,))]
-
-    def both() -> None:
-        y = function(*inputs)
-        torch.autograd.grad(y if isinstance(y, tuple) else (y,), inputs, slopes)
-
-    return both
-
-
-class Shapes:
-    """Tensors of the true shapes of one micro-batch, and the weights of one layer."""
-
-    def __init__(self, config: ModelConfig, micro_batch: int) -> None:
-        self.config, self.micro_batch = config, micro_batch
-        self.rows = micro_batch * config.context
-        self.model = Decoder(config)
-        self.layer = self.model.layers[0]
-        self.ids, targets = batch_of(config, micro_batch)
-        self.targets = targets.flatten()
-        self.weight = torch.rand(config.width) + 0.5
-
-    def x(self) -> Tensor:
-        """The residual stream [batch, context, width]."""
-        return torch.randn(self.micro_batch, self.config.context, self.config.width)
-
-    def flat(self) -> Tensor:
-        """The residual stream [rows, width]."""
-        return self.x().flatten(0, 1)
-
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """The weights of gate and up, stacked, and of down."""
-        ffn = self.layer.ffn
-        return ffn.gate_up.weight.detach().clone(), ffn.down.weight.detach().clone()
-
-
-def parts(config: ModelConfig, batch: int, micro_batch: int) -> dict[str, Part]:
+def parts(config: Config) -> dict[str, Part]:
     """Return the parts of a SiLU step, each to be timed by itself at its true shapes."""
-    at, turn = Shapes(config, micro_batch), Decoder(config).turn
-    attention, pieces = at.layer.attention, batch // micro_batch
-    gate_up, down = at.matrices()
-    head, embedding = at.model.head.weight, at.model.embedding
-    ours, silu = Fused(), make("silu")
-    loss = ours.head_loss(at.flat().requires_grad_(), head, at.targets)
-    optimizer = _optimizer(at.model)
-    for parameter in at.model.parameters():
-        parameter.grad = torch.randn_like(parameter)
+    at, shape = _Layer(config), config.shape
+    attention, silu, optimizer = at.model.layers[0].attention, make("silu"), _optimizer(at.model)
+    products, pieces = 2 * at.rows * shape.width, config.batch // at.micro_batch
+    for weight in at.model.parameters():
+        weight.grad = torch.randn_like(weight)
 
     def update() -> None:
         nn.utils.clip_grad_norm_(at.model.parameters(), 1.0)
         optimizer.step()
 
-    products = 2 * at.rows * config.width
-    found = {
-        "attention": Part(
-            *_both_ways(lambda x, *_: attention(x, turn), at.x(),
-                        attention.qkv.weight, attention.out.weight),
-            config.layers * pieces, products * (config.qkv + config.width),
+    def part(count: int, flops: int, function: Callable[..., Tensor], *inputs: Tensor) -> Part:
+        return Part(*_through(function, *inputs)[:2], count * pieces, flops)
+
+    return {
+        "attention": part(
+            shape.layers, products * (shape.qkv + shape.width),
+            lambda x, *_: attention(x, at.model.turn),
+            at.x(), attention.qkv.weight, attention.out.weight,
         ),
-        "feed-forward": Part(
-            *_both_ways(lambda x, g, d: ours.gated_ffn(x, g, d, silu), at.flat(), gate_up, down),
-            config.layers * pieces, products * 3 * config.ffn,
+        "feed-forward": part(
+            shape.layers, products * 3 * shape.ffn,
+            lambda x, g, d: FUSED.gated_ffn(x, g, d, silu), at.x(), at.gate_up, at.down,
         ),
-        "norms and residual sums": Part(
-            *_both_ways(lambda x, y, w: y + ours.rms_norm(x, w, config.eps),
-                        at.x(), at.x(), at.weight),
-            2 * config.layers * pieces, 0,
+        "norms and residual sums": part(
+            2 * shape.layers, 0,
+            lambda x, y, w: x + FUSED.rms_norm(y, w, shape.eps), at.x(), at.x(), at.norm,
         ),
-        "embedding": Part(
-            *_both_ways(lambda w: F.embedding(at.ids, w), embedding.weight.detach().clone()),
-            pieces, 0,
-        ),
+        "embedding": part(1, 0, lambda w: F.embedding(at.ids, w), at.head.clone()),
+        "head and loss": part(1, products * shape.vocabulary, at.loss, at.x(), at.head),
+        "clipping and AdamW": Part(update, None, 1, 0),
     }  # fmt: skip
-    x = at.flat().requires_grad_()
-    found["head and loss"] = Part(
-        lambda: ours.head_loss(x, head, at.targets),
-        lambda: torch.autograd.grad(loss, [head], retain_graph=True),
-        pieces,
-        products * config.vocabulary,
-    )
-    return found | {"clipping and AdamW": Part(update, None, 1, 0)}
 
 
-def time_parts(config: ModelConfig, batch: int, micro_batch: int, rounds: int) -> pd.DataFrame:
-    """Return milliseconds a step of every part, and the fraction of the roof of its products.
-
-    Columns part, forward, backward, of_roof. Each part runs for about a step's share of calls in a
-    round, at most eight.
-    """
-    found = parts(config, batch, micro_batch)
-    calls: dict[str, Call] = {ROOF: roof}
+def time_parts(config: Config) -> pd.DataFrame:
+    """Return the table `parts` of `run`; in a round each part is called at most eight times."""
+    found = parts(config)
     repeats = {name: min(part.count, 8) for name, part in found.items()}
 
     def repeated(call: Call, times: int) -> Call:
-        return lambda: [call() for _ in range(times)] and None
+        return lambda: [call() for _ in range(times)]
 
+    calls: dict[str, Call] = {ROOF: roof}
     for name, part in found.items():
         calls[f"{name}, forward"] = repeated(part.forward, repeats[name])
         if part.backward is not None:
             calls[f"{name}, backward"] = repeated(part.backward, repeats[name])
-    wide = time_rounds(calls, rounds).pivot(index="round", columns="way", values="seconds")
+    wide = _by_way(time_rounds(calls, config.part_rounds))
     rows = []
     for name, part in found.items():
         scale = part.count / repeats[name]
@@ -390,20 +350,20 @@ def time_parts(config: ModelConfig, batch: int, micro_batch: int, rounds: int) -
     return pd.DataFrame(rows, columns=["part", "forward", "backward", "of_roof"])
 
 
-@contextmanager
-def _setting(name: str, value: int) -> Iterator[None]:
-    before = getattr(fused, name)
-    setattr(fused, name, value)
-    try:
-        yield
-    finally:
-        setattr(fused, name, before)
+def _by_way(times: pd.DataFrame) -> pd.DataFrame:
+    return times.pivot(index="round", columns="way", values="seconds")
 
 
 def _with(name: str, value: int, call: Call) -> Call:
+    """`call` with another size of blocks."""
+
     def changed() -> None:
-        with _setting(name, value):
+        before = getattr(fast, name)
+        setattr(fast, name, value)
+        try:
             call()
+        finally:
+            setattr(fast, name, before)
 
     return changed
 
@@ -413,119 +373,93 @@ def _masked_softmax(scores: Tensor) -> Tensor:
     return torch.softmax(scores + future, -1)
 
 
-def decisions(config: ModelConfig, micro_batch: int) -> dict[str, tuple[Call, Call]]:
+def decisions(config: Config) -> Mapping[str, tuple[Call, Call]]:
     """Return what was decided: the first formulation, and the one kept, of the same result."""
-    at, turn = Shapes(config, micro_batch), Decoder(config).turn
-    gate_up, down = at.matrices()
-    x, y = at.flat(), at.x()
-    qkv = torch.randn(micro_batch, config.context, config.qkv)
-    head = at.model.head.weight.detach().clone()
-    scores = torch.randn(2 * config.heads, config.context, config.context)
-    shape = (micro_batch, config.context, config.ffn)
-    gates = torch.randn(fused.FFN_ROWS, 2, config.ffn)
-    hidden = torch.empty(fused.FFN_ROWS, config.ffn)
-    halves = gates[:, 0].contiguous(), gates[:, 1].contiguous()
-    ours, silu, drawn = Fused(), make("silu"), make("stocha")
-    kernel = fused.gate(silu, shape, None)
+    at, shape, silu, drawn = _Layer(config), config.shape, make("silu"), StochA(0.5)
+    x, turn, wide = at.x(), at.model.turn, (*at.ids.shape, shape.ffn)
+    qkv = torch.randn(*at.ids.shape, shape.qkv)
+    scores = torch.randn(2 * shape.heads, shape.context, shape.context)
+    gates = torch.randn(fast.FFN_ROWS, 2, shape.ffn)
+    hidden, kernel = torch.empty(fast.FFN_ROWS, shape.ffn), fast.gate(silu, wide, None)
     assert kernel is not None
 
     def sources() -> list[torch.Generator]:
-        return [generator(0, "activation", row) for row in range(micro_batch)]
+        return [generator(0, "activation", row) for row in range(at.micro_batch)]
 
-    def plain_ffn(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        gate, up = F.linear(x, gate_up).chunk(2, -1)
-        return F.linear(F.silu(gate) * up, down)
+    def feed(operations: Plain, activation: Activation) -> Call:
+        noise = sources() if activation.stochastic else None
+        return _through(
+            lambda x, g, d: operations.gated_ffn(x, g, d, activation, noise), x, at.gate_up, at.down
+        )[2]
 
-    def float_mask() -> Any:
-        draw = bernoulli(0.5, shape, sources(), torch.float32).view(at.rows, -1)
-        gate, up = F.linear(x, gate_up).chunk(2, -1)
-        return F.linear(torch.lerp(F.relu(gate), F.silu(gate), draw) * up, down)
+    def attend(operations: Plain) -> Call:
+        return _through(lambda t: operations.attention(t, turn, shape), qkv)[2]
 
-    def byte_mask() -> Any:
-        return ours.gated_ffn(y, gate_up, down, drawn, sources())
-
-    def multiply_down(matrix: Tensor) -> None:
-        for _ in range(0, at.rows, fused.FFN_ROWS):
-            torch.mm(halves[0], matrix)
+    def normed(operations: Plain) -> Call:
+        return _through(lambda y, w: operations.rms_norm(y, w, shape.eps), x, at.norm)[2]
 
     def plain_loss(x: Tensor, head: Tensor) -> Tensor:
-        return F.cross_entropy(F.linear(x, head), at.targets, reduction="sum")
+        return DEFINITION.head_loss(x.flatten(0, 1), head, at.targets.flatten())
 
     def optimizer(**options: Any) -> Call:
-        model = Decoder(config)
-        for parameter in model.parameters():
-            parameter.grad = torch.randn_like(parameter)
+        model = Decoder(shape)
+        for weight in model.parameters():
+            weight.grad = torch.randn_like(weight)
         return torch.optim.AdamW(model.parameters(), TrainConfig.lr, **options).step
 
-    feed = _through(lambda x, g, d: ours.gated_ffn(x, g, d, silu), x, gate_up, down)
-    attend = _through(lambda t: ours.attention(t, turn, config), qkv)
-    loss = _through(lambda x, w: ours.head_loss(x, w, at.targets), x, head)
+    loss = _through(at.loss, x, at.head)[2]
     return {
         "feed-forward: PyTorch's operations → products and kernels in blocks": (
-            _through(plain_ffn, x, gate_up, down), feed,
+            feed(DEFINITION, silu), feed(FUSED, silu),
         ),
-        f"feed-forward: all rows at once → {fused.FFN_ROWS}": (
-            _with("FFN_ROWS", at.rows, feed), feed,
+        f"feed-forward: all rows at once → {fast.FFN_ROWS}": (
+            _with("FFN_ROWS", at.rows, feed(FUSED, silu)), feed(FUSED, silu),
         ),
         "silu(gate) · up, in cache: PyTorch → one kernel": (
-            lambda: torch.mul(F.silu(halves[0]), halves[1], out=hidden),
+            lambda: torch.mul(F.silu(gates[:, 0]), gates[:, 1], out=hidden),
             lambda: kernel.forward(slice(None), gates.numpy(), hidden.numpy()),
         ),
-        "products of the blocks with Dᵀ, forward: a view → a contiguous copy": (
-            lambda: multiply_down(down.detach().t()),
-            lambda: multiply_down(down.detach().t().contiguous()),
-        ),
-        "StochA's feed-forward, forward: mask of floats → of bytes, in the kernel": (
-            float_mask, byte_mask,
+        "StochA's feed-forward: mask of floats → of bytes, in the kernel": (
+            feed(DEFINITION, drawn), feed(FUSED, drawn),
         ),
         "StochA's draw: rand(…) < p → random bytes": (
-            lambda: [torch.rand(shape[1:], generator=source) < 0.5 for source in sources()],
-            lambda: bernoulli(0.5, shape, sources()),
+            lambda: [torch.rand(wide[1:], generator=source) < 0.5 for source in sources()],
+            lambda: bernoulli(0.5, wide, sources()),
         ),
         "attention: scaled_dot_product_attention → blocks of products": (
-            _through(lambda t: Plain().attention(t, turn, config), qkv), attend,
+            attend(DEFINITION), attend(FUSED),
         ),
-        f"attention: all positions at once → {fused.ROWS}": (
-            _with("ROWS", config.context, attend), attend,
+        f"attention: all positions at once → {fast.ROWS}": (
+            _with("ROWS", shape.context, attend(FUSED)), attend(FUSED),
         ),
         "causal softmax: add −∞, softmax → one kernel": (
             lambda: _masked_softmax(scores),
-            lambda: kernels.causal_softmax(scores.clone().numpy(), 0, config.context),
+            lambda: kernels.causal_softmax(scores.clone().numpy(), 0, shape.context),
         ),
-        "RMSNorm: PyTorch → one kernel": (
-            _through(lambda y, w: F.rms_norm(y, w.shape, w, config.eps), y, at.weight),
-            _through(lambda y, w: ours.rms_norm(y, w, config.eps), y, at.weight),
-        ),
+        "RMSNorm: PyTorch → one kernel": (normed(DEFINITION), normed(FUSED)),
         "head and loss: logits kept → gradients made at once": (
-            _through(plain_loss, x, head), loss,
+            _through(plain_loss, x, at.head)[2], loss,
         ),
-        f"head and loss: all rows at once → {fused.HEAD_ROWS}": (
+        f"head and loss: all rows at once → {fast.HEAD_ROWS}": (
             _with("HEAD_ROWS", at.rows, loss), loss,
         ),
         "AdamW: a list of parameters → fused": (optimizer(foreach=True), optimizer(fused=True)),
     }  # fmt: skip
 
 
-def time_decisions(config: ModelConfig, micro_batch: int, rounds: int) -> pd.DataFrame:
-    """Return milliseconds of both formulations of every decision, and their ratio by rounds.
-
-    Columns decision, first, kept, ratio, ratio_q1, ratio_q3; a ratio above 1 is a gain.
-    """
-    pairs = decisions(config, micro_batch)
+def time_decisions(config: Config) -> pd.DataFrame:
+    """Return the table `decisions` of `run`; ratios are of times of one round."""
+    pairs = decisions(config)
     calls = {
-        f"{name}|{which}": call
+        f"{which} {name}": call
         for name, pair in pairs.items()
         for which, call in zip(("first", "kept"), pair, strict=True)
     }
-    wide = time_rounds(calls, rounds).pivot(index="round", columns="way", values="seconds")
+    wide = _by_way(time_rounds(calls, config.part_rounds))
     rows = []
     for name in pairs:
-        first, kept = wide[f"{name}|first"], wide[f"{name}|kept"]
-        ratio = first / kept
-        rows.append(
-            (name, 1e3 * first.median(), 1e3 * kept.median(), ratio.median(),
-             ratio.quantile(0.25), ratio.quantile(0.75))
-        )  # fmt: skip
-    return pd.DataFrame(
-        rows, columns=["decision", "first", "kept", "ratio", "ratio_q1", "ratio_q3"]
-    )
+        first, kept = wide[f"first {name}"], wide[f"kept {name}"]
+        spread = (first / kept).quantile([0.5, 0.25, 0.75])
+        rows.append((name, 1e3 * first.median(), 1e3 * kept.median(), *spread))
+    columns = ["decision", "first", "kept", "ratio", "ratio_q1", "ratio_q3"]
+    return pd.DataFrame(rows, columns=columns)
