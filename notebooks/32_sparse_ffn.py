@@ -263,14 +263,13 @@ stories = {
     "only the down projection skips": 3 / (2 + active),
     "up and down skip (the limit above)": 3 / (1 + 2 * active),
     "up and down skip, active rows copied first, then read": 3 / (1 + 6 * active),
-    "the same, but the dense peer reaches only 2/3 of the roof": 1.5 * 3 / (1 + 6 * active),
+    "the same, and the dense peer at 2/3 of the roof": 1.5 * 3 / (1 + 6 * active),
     "up and down skip, at 2/3 of the dense kernel's rate": 2 / (1 + 2 * active),
     "an ungated layer: only the down projection skips": 2 / (1 + active),
 }
 rows = pd.DataFrame(stories.items(), columns=["story", "speed-up"])
-run.table("stories", rows).style.set_uuid("ffn-stories").format({"speed-up": "{:.2f}×"}).hide(
-    axis="index"
-)
+shown = run.table("stories", rows).style.set_uuid("ffn-stories")
+shown.format({"speed-up": "{:.2f}×"}).hide(axis="index")
 
 # %% [markdown]
 # A layer that skips in the down projection alone cannot reach 1.65×, a gated one that skips in both

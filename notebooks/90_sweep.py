@@ -47,43 +47,37 @@ points = pd.read_csv(table or results_root() / spec.name / "points.csv")
 points["row"] = points.groupby(list(spec.swept), dropna=False).cumcount()
 points["sample"] = points.get("seed", points["row"]).astype(str) + "/" + points["row"].astype(str)
 run.table("points", points)
-display(
-    Markdown(
-        f"**{page.get('title', spec.name)}** — {points['run_id'].nunique()} runs of "
-        f"`{spec.notebook.source}`, swept: {', '.join(spec.swept)}."
-    )
-)
+count, swept = points["run_id"].nunique(), ", ".join(spec.swept)
+display(Markdown(f"{count} runs of `{spec.notebook.source}`, swept: {swept}."))
 
 # %% [markdown]
 # Thin lines join the values of one seed; the thick line is their mean, the band its 95 %
 # interval.
 
-# %% mystnb={"figure": {"caption": "The collected value over the swept parameter."}, "image": {"alt": "The collected value of every run over the swept parameter, with means and intervals."}}
+# %% tags=["hide-input"] mystnb={"figure": {"caption": "The collected value over the swept parameter."}, "image": {"alt": "The collected value of every run over the swept parameter, with means and intervals."}}
 numeric = points.select_dtypes("number").columns
 x = page.get("x", spec.swept[0])
 y = page.get("y", [name for name in numeric if name not in (*spec.swept, "row")][-1])
-hue = page.get("hue", "")
-figures.sweep(points, y, x, hue=hue, run="sample", log=bool(page.get("log_x", False)))
+log_x = bool(page.get("log_x", False))
+figures.sweep(points, y, x, hue=page.get("hue", ""), run="sample", log=log_x)
 if page.get("log_y"):
     plt.yscale("log")
 plt.show()
 
-# %%
+# %% tags=["hide-input"]
 run.figure_data("points")
 
 # %% [markdown]
 # Mean and standard deviation at every configuration:
 
-# %%
-configuration = [name for name in spec.swept if name != "seed"]
-summary = points.groupby(configuration)[y].agg(["mean", "std", "count"]).reset_index()
-run.table("summary", summary)
-summary
+# %% tags=["hide-input"]
+by_configuration = points.groupby([name for name in spec.swept if name != "seed"])[y]
+run.table("summary", by_configuration.agg(["mean", "std", "count"]).reset_index())
 
 # %% [markdown]
 # Every run:
 
-# %%
+# %% tags=["hide-input"]
 pages = {made.id: page for made, page in zip(spec.runs, spec.pages, strict=True)}
 
 

@@ -49,3 +49,22 @@ def test_no_directive_has_a_backtick_in_its_first_line(path: Path) -> None:
 def test_what_is_cited_is_in_the_repository(path: Path) -> None:
     """Chapter *Sources* has what the study's own notes had."""
     assert re.findall(r"\b(?:SOURCES|FINDINGS)\b", path.read_text(encoding="utf-8")) == []
+
+
+def code_cells(path: Path) -> list[tuple[str, list[str]]]:
+    """Every code cell's options and its lines of code, without comments and empty ones."""
+    cells = re.split(r"^# %%", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    split = [cell.split("\n") for cell in cells if "[markdown]" not in cell[:12]]
+    return [(first, [x for x in rest if x.strip() and x[0] != "#"]) for first, *rest in split]
+
+
+def test_notebooks_tell_and_do_not_compute() -> None:
+    lines = {path.stem: sum(len(code) for _, code in code_cells(path)) for path in NOTEBOOKS}
+    assert sum(lines.values()) <= 90 * len(lines), lines
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_code_that_is_shown_fits_the_column(path: Path) -> None:
+    folded = ("hide-", "remove-", '"parameters"', '"scales"')
+    shown = [code for first, code in code_cells(path) if not any(tag in first for tag in folded)]
+    assert [line for code in shown for line in code if len(line) > 88] == []
