@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocha.base.errors import UserError
+from stocha.base.paths import project_root
 from stocha.study.sweeps.specification import read_sweep
 
 
@@ -230,3 +231,15 @@ def test_no_text_makes_the_reader_fail_otherwise(tmp_path_factory, tree, inserti
     except UserError as error:
         said = str(error)
     assert said.isprintable()
+
+
+def test_a_page_may_colour_by_a_column_of_the_collected_table(write):
+    body = "grid: {p: [0, 1]}\ncollect: {table: final}\npage: {hue: activation}\n"
+    assert read_sweep(write(body), outside=True).page == {"hue": "activation"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((project_root() / "sweeps").glob("*.yml")), ids=lambda path: path.stem
+)
+def test_every_sweep_of_the_study_is_read(path):
+    assert read_sweep(path).points

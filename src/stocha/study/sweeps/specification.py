@@ -114,7 +114,9 @@ def read_sweep(path: str | Path, outside: bool = False) -> Sweep:
         for parameter in notebook.declaration.parameters
         if any(point[parameter.name] != points[0][parameter.name] for point in points)
     )
-    return Sweep(path, notebook, tuple(points), swept, _collect(document), _page(document, swept))
+    collect = _collect(document)
+    page = _page(document, swept, collect)
+    return Sweep(path, notebook, tuple(points), swept, collect, page)
 
 
 def _notebook(document: Located, outside: bool) -> Notebook:
@@ -130,13 +132,14 @@ def _notebook(document: Located, outside: bool) -> Notebook:
     return _at(document, ("notebook",), lambda: read_notebook(path))
 
 
-def _page(document: Located, swept: Sequence[str]) -> dict[str, Any]:
+def _page(document: Located, swept: Sequence[str], collect: Collect) -> dict[str, Any]:
     page = _mapping(document, ("page",))
     _known_keys(document, ("page",), _PAGE)
     for name, value in page.items():
         if name in ("log_x", "log_y"):
             allowed = "true, false" if type(value) is not bool else ""
-        elif name in ("x", "hue"):
+        elif name == "x" or (name == "hue" and collect.table is None):
+            # the rows of a table may differ in what no parameter says, such as the activation
             allowed = ", ".join(swept) if value not in swept else ""
         else:
             allowed = "text" if not isinstance(value, str) else ""
