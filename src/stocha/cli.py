@@ -1,5 +1,6 @@
 """The `stocha` command: thin; everything it does is in `stocha.study`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,9 @@ class _Group(TyperGroup):
             words = ("stocha", ctx.invoked_subcommand)
             print(f"{' '.join(filter(None, words))}: {error.format_message()}", file=sys.stderr)
             raise typer.Exit(2) from None
+        except BrokenPipeError:  # who reads has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except OSError as error:  # a place that the user named, or one that cannot be written to
             where = f"{error.filename}: " if error.filename else ""
             print(f"stocha: {where}{error.strerror or error}", file=sys.stderr)
