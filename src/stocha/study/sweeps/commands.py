@@ -93,13 +93,17 @@ def page(path: Path, outside: bool) -> int:
 
 
 def recorded() -> None:
-    """Print of every folder of `results/` whether the code of today gives what is in it."""
+    """Print of every folder of `results/` whether today gives what is in it."""
     for record in all_records():
         notebook = read_notebook(project_root() / record.notebook)
-        if record.is_current(notebook):
-            print(f"{record.folder.name}: current")
+        full = notebook.declaration.resolve({"scale": "full"})
+        if not record.is_current(notebook):
+            said = f"made before {record.changes(notebook)} changed"
+        elif not record.swept and record.run_ids(notebook, [full]) == [None]:
+            said = "made with other parameters than the full scale's of today"
         else:
-            print(f"{record.folder.name}: made before {record.changes(notebook)} changed")
+            said = "current"
+        print(f"{record.folder.name}: {said}")
 
 
 def _require_jobs(jobs: int) -> None:
