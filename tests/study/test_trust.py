@@ -186,14 +186,19 @@ def test_leftovers_of_the_dead_are_cleared_and_those_of_the_living_stay(store):
     dead.wait()
     left, kept = Entry("50_small", "dead"), Entry("50_small", "alive")
     finish(kept)
-    left.start()
+    begun = left.start() / ".begun"
     for pid in (dead.pid, os.getpid()):
-        (store / "50_small" / f".x.json.{pid}.partial").touch()
+        path = store / "50_small" / f".x.json.{pid}.partial"
+        path.touch()
+        os.utime(path, (0, 0))
     kept.start()
-    with locked(kept.lock):
+    begun.write_text(begun.read_text().replace(str(os.getpid()), str(dead.pid)))
+    with locked(left.lock):
         clear_leftovers()
-        assert kept.partial.is_dir()
+        assert left.partial.is_dir()
+    clear_leftovers()
     assert not left.partial.exists()
+    assert kept.partial.is_dir()
     assert kept.is_done()
     found = sorted(path.name for path in (store / "50_small").glob(".x.json.*"))
     assert found == [f".x.json.{os.getpid()}.partial"]

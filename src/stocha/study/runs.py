@@ -12,9 +12,12 @@ Layout, below `paths.runs_root()`::
         91bc…/                 an experiment's result: the same files without a notebook
 """
 
+import contextlib
 import functools
 import os
+import platform
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,9 @@ DONE = "DONE"
 RESULTS = "results"
 """The folder of the store that experiments' results lie in."""
 _BEGUN = ".begun"
-"""Lies in a folder from its start: one that was removed and made again lacks it."""
+"""Lies in a folder from its start and names who fills it: one that was removed and made again lacks
+it."""
+_OLD = 3600.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class Entry:
         """Make the folder to work in, empty, and return it; the caller holds the lock."""
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir(parents=True)
-        (self.partial / _BEGUN).touch()
+        (self.partial / _BEGUN).write_text(_owner())
         return self.partial
 
     def finish(self) -> None:
@@ -184,23 +189,36 @@ class Run(Entry):
 
 
 def clear_leftovers() -> None:
-    """Remove from the store what killed processes left, unless somebody works on it.
+    """Remove from the store what killed processes of this machine left.
 
-    A half-made folder whose lock is free belongs to nobody, nor does a file of a process that is
-    gone. What steps aside for a replacement is restored or removed.
+    A store may be shared by machines, whose locks and processes are not seen from here.
     """
     for pattern in ("*/.*.partial", f"{RESULTS}/*/.*.partial"):
         for path in filter(Path.is_dir, runs_root().glob(pattern)):
             entry = Entry(path.parent.relative_to(runs_root()).as_posix(), path.name[1:-8])
             with try_lock(entry.lock) as held:
-                if held:
+                if held and _is_orphan(path):
                     entry.recover()
                     shutil.rmtree(path, ignore_errors=True)
-                    shutil.rmtree(aside(entry.folder), ignore_errors=True)
     for path in runs_root().rglob(".*.partial"):
         owner = path.name.rsplit(".", 2)[-2]
-        if path.is_file() and owner.isdigit() and not is_running(int(owner)):
-            path.unlink(missing_ok=True)
+        if owner.isdigit() and not is_running(int(owner)):
+            with contextlib.suppress(OSError):
+                if path.is_file() and time.time() - path.stat().st_mtime > _OLD:
+                    path.unlink()
+
+
+def _owner() -> str:
+    return f"{platform.node()} {os.getpid()}"
+
+
+def _is_orphan(partial: Path) -> bool:
+    """A process of this machine began to fill the folder, and is gone."""
+    try:
+        node, pid = (partial / _BEGUN).read_text().split()
+        return node == platform.node() and not is_running(int(pid))
+    except (OSError, ValueError):
+        return False
 
 
 def _digest(path: str) -> str:
