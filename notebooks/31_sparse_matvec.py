@@ -25,7 +25,7 @@ scale: str = "book"  # how much to run {smoke, book, full}
 rows: "Optional[int]" = None  # rows of the matrix, outputs [8, inf)
 columns: "Optional[int]" = None  # columns of the matrix, inputs [8, inf)
 sparsities: "Optional[list[float]]" = None  # fractions of zeros [0, 1)
-caches: "Optional[float]" = None  # last-level caches that the matrices taken in turn fill (0, inf)
+caches: "Optional[float]" = None  # last-level caches that all weights fill (0, inf)
 repeats: "Optional[int]" = None  # rounds in which every method is timed once [1, inf)
 seed: int = 0  # seed of matrices, inputs and zeros [0, inf)
 
@@ -59,18 +59,30 @@ WAYS = {
     "inputs": ["numba columns", "gather + BLAS"],
     "outputs": ["numba rows", "gather + BLAS"],
 }
-TITLES = {"weights": "Zero weights", "inputs": "Zero inputs", "outputs": "Unwanted outputs"}
+TITLES = {
+    "weights": "Zero weights",
+    "inputs": "Zero inputs",
+    "outputs": "Unwanted outputs",
+}
 
 
 def draw(table):
     """A panel for each problem; black, what the number of bytes allows."""
     figure, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 3.3), sharey=True)
-    for ax, (problem, rows) in zip(axes, table.groupby("problem", sort=False), strict=True):
+    groups = table.groupby("problem", sort=False)
+    for ax, (problem, rows) in zip(axes, groups, strict=True):
         figures.speedups(rows, WAYS[problem], ax=ax)
         curve = np.linspace(rows["sparsity"].min(), rows["sparsity"].max(), 100)
         share = 0.5 if problem == "weights" else 1
-        ax.plot(curve, share / (1 - curve), color="#1a1a1a", linewidth=0.8, label="bytes predict")
-        ax.set(title=TITLES[problem], xlabel="fraction of zeros", yscale="log", ylabel="")
+        ax.plot(
+            curve,
+            share / (1 - curve),
+            color="#1a1a1a",
+            linewidth=0.8,
+            label="bytes predict",
+        )
+        ax.set(title=TITLES[problem], xlabel="fraction of zeros", ylabel="")
+        ax.set_yscale("log")
         ax.legend(fontsize=7)
     axes[0].set_ylabel("speed-up over fastest dense")
     return figure
@@ -83,7 +95,8 @@ run.figure_data("recorded")
 
 # %% tags=["remove-cell"]
 top = recorded["sparsity"].max()
-at_top = recorded[recorded["sparsity"] == top].set_index(["problem", "method"])["ratio_median"]
+rows_at_top = recorded[recorded["sparsity"] == top]
+at_top = rows_at_top.set_index(["problem", "method"])["ratio_median"]
 points = Tables()("31_sparse_matvec", "break_even")
 first = points.set_index(["problem", "method"])["break_even"]
 run.glue("matvec-top", top, "{:.0%}")
@@ -148,11 +161,11 @@ float(np.abs(y - matvec.Columns(matrix)(x)).max())
 # The break-even point of each method, interpolated between the sparsities that were recorded:
 
 # %% tags=["hide-input"]
-words = {1.0: "not reached"}
-points.assign(
-    problem=points["problem"].map(TITLES),
-    break_even=[words.get(at, f"{at:.0%}") for at in points["break_even"].fillna(1.0)],
-).rename(columns={"break_even": "pays from"}).style.set_uuid("matvec-break-even").hide(axis="index")
+reached = points["break_even"].fillna(1.0) < 1
+words = points["break_even"].map("{:.0%}".format).where(reached, "not reached")
+table = points.assign(problem=points["problem"].map(TITLES), break_even=words)
+table = table.rename(columns={"break_even": "pays from"})
+table.style.set_uuid("matvec-break-even").hide(axis="index")
 
 # %% [markdown]
 # ## Measured here
@@ -188,9 +201,8 @@ run.figure_data("speed")
 # matrix with 70 % zeros:
 
 # %% tags=["hide-input"]
-found.tables["formats"].style.set_uuid("matvec-formats").format({"largest error": "{:.1e}"}).hide(
-    axis="index"
-)
+formats = found.tables["formats"].style.set_uuid("matvec-formats")
+formats.format({"largest error": "{:.1e}"}).hide(axis="index")
 
 # %% [markdown]
 # ## Summary

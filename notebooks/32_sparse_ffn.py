@@ -22,14 +22,14 @@
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
-shape: "Optional[list[int]]" = None  # width d and neurons h of the layer in detail [1, inf)
+shape: "Optional[list[int]]" = None  # width d and neurons h of the layer [1, inf)
 other_widths: "Optional[list[int]]" = None  # widths d of further layers [1, inf)
-other_neurons: "Optional[list[int]]" = None  # numbers of neurons h of the same layers [1, inf)
-sparsities: "Optional[list[float]]" = None  # fractions of inactive neurons in detail [0, 1)
+other_neurons: "Optional[list[int]]" = None  # neurons h of the same layers [1, inf)
+sparsities: "Optional[list[float]]" = None  # its fractions of inactive neurons [0, 1)
 other_sparsities: list[float] = [0.9]  # the same for the further layers [0, 1)
 threads: "Optional[list[int]]" = None  # numbers of threads [1, inf)
 batches: "Optional[list[int]]" = None  # inputs taken at once [1, 16]
-caches: "Optional[float]" = None  # last-level caches that the layers taken in turn fill (0, inf)
+caches: "Optional[float]" = None  # last-level caches that all weights fill (0, inf)
 repeats: "Optional[int]" = None  # rounds in which every method is timed once [1, inf)
 seed: int = 0  # seed of weights and inputs [0, inf)
 
@@ -91,19 +91,31 @@ def draw(table):
         for method, dash in (("sparse", "--"), ("screened", ":")):
             curve = limits.query("method == @method and sparsity <= 0.96")
             at, limit = curve["sparsity"], curve["limit"]
-            ax.plot(at, limit, dash, color="#1a1a1a", linewidth=0.9, label=f"limit, {method}")
+            ax.plot(
+                at,
+                limit,
+                dash,
+                color="#1a1a1a",
+                linewidth=0.9,
+                label=f"limit, {method}",
+            )
         ax.set(title=f"threads: {n}", xlabel="fraction of inactive neurons", ylabel="")
     axes[0][0].set_ylabel("speed-up over fastest dense")
     axes[0][0].legend(fontsize=7)
     return figure
 
 
-def peers(table, uuid):
+def show(table, name, **formats):
+    """A table without its index, two digits where nothing else is said."""
+    style = table.style.set_uuid(f"ffn-{name}").format(formats or None, precision=2)
+    return style.hide(axis="index")
+
+
+def peers(table, name):
     """One row a method, the slowest first."""
-    ratio = ["ratio_median", "ratio_q1", "ratio_q3", "milliseconds", "gbps", "roof_fraction"]
-    formats = dict.fromkeys(ratio[:4], "{:.2f}") | {"gbps": "{:.1f}", "roof_fraction": "{:.0%}"}
-    rows = table[["method", "kind", *ratio]].sort_values("ratio_median")
-    return rows.style.set_uuid(uuid).format(formats).hide(axis="index")
+    columns = ["method", "kind", "ratio_median", "ratio_q1", "ratio_q3", "milliseconds"]
+    rows = table[[*columns, "gbps", "roof_fraction"]].sort_values("ratio_median")
+    return show(rows, name, gbps="{:.1f}", roof_fraction="{:.0%}")
 
 
 # %% mystnb={"figure": {"name": "fig-ffn-recorded", "caption": "Speed-up of one gated layer, 2048 × 8192 in float32, over the fastest dense way to compute it, recorded at full scale on the reference machine with one and two threads: medians, quartiles shaded. Black: what the number of bytes allows."}, "image": {"alt": "Speed-up over the fastest dense way against the fraction of inactive neurons, one panel for each number of threads: the screened and the sparse kernel, the same in C, two ways by library calls, and two black lines for the limits of the sparse and the screened kernel."}} tags=["hide-input"]
@@ -113,8 +125,10 @@ run.figure_data("recorded", "limits")
 
 # %% tags=["remove-cell"]
 ratio, roof = at_90["ratio_median"], at_90["roof_fraction"]
-at_0 = detail.query("sparsity == 0 and threads == 1").set_index("method")["ratio_median"]
-calm = recorded.query("method == 'numba sparse' and threads == 2 and sparsity == 0.9 and d >= 3072")
+single = detail[detail["threads"] == 1].set_index(["sparsity", "method"])
+at_0, at_95 = (single["ratio_median"][s] for s in (0.0, 0.95))
+wider = recorded.query("threads == 2 and sparsity == 0.9 and d >= 3072")
+calm = wider.loc[wider["method"] == "numba sparse", "ratio_median"]
 run.glue("ffn-sparse", ratio["numba sparse"], "{:.2f}×")
 run.glue("ffn-screened", ratio["numba screened"], "{:.2f}×")
 run.glue("ffn-limit-90", traffic.limit("sparse", wide, tall, 0.9), "{:.2f}")
@@ -131,8 +145,8 @@ for name in ("q1", "median", "q3"):
     run.glue(f"ffn-two-{name}", two[f"ratio_{name}"]["numba sparse"], "{:.2f}")
     run.glue(f"ffn-two-c-{name}", two[f"ratio_{name}"]["C fused"], "{:.2f}")
     run.glue(f"ffn-two-roof-{name}", two[f"ratio_{name}"]["read roof"], "{:.2f}")
-run.glue("ffn-two-low", calm["ratio_median"].min(), "{:.2f}×")
-run.glue("ffn-two-high", calm["ratio_median"].max(), "{:.2f}×")
+run.glue("ffn-two-low", calm.min(), "{:.2f}×")
+run.glue("ffn-two-high", calm.max(), "{:.2f}×")
 
 # %% [markdown]
 # **{glue:text}`ffn-sparse` at 90 % on one thread, {glue:text}`ffn-limit-90` being the limit; with the
@@ -225,7 +239,7 @@ run.glue("ffn-distinct", distinct)
 # ## Every peer, at 90 %
 
 # %% tags=["hide-input"]
-peers(at_90, "ffn-peers-recorded")
+peers(at_90, "peers-recorded")
 
 # %% [markdown]
 # The fastest dense way is {glue:text}`ffn-fastest`. Against it the sparse kernel reaches
@@ -268,8 +282,7 @@ stories = {
     "an ungated layer: only the down projection skips": 2 / (1 + active),
 }
 rows = pd.DataFrame(stories.items(), columns=["story", "speed-up"])
-shown = run.table("stories", rows).style.set_uuid("ffn-stories")
-shown.format({"speed-up": "{:.2f}×"}).hide(axis="index")
+show(run.table("stories", rows), "stories")
 
 # %% [markdown]
 # A layer that skips in the down projection alone cannot reach 1.65×, a gated one that skips in both
@@ -282,13 +295,10 @@ shown.format({"speed-up": "{:.2f}×"}).hide(axis="index")
 # %% tags=["hide-input"]
 keys, kernels = ["d", "h", "threads"], ["numba dense", "numba sparse", "numba screened"]
 ours = recorded[recorded["method"].isin(kernels) & (recorded["sparsity"] == 0.9)]
-shapes = ours.pivot(index=keys, columns="method", values="ratio_median")[kernels].reset_index()
-shapes["limit, screened"] = [
-    traffic.limit("screened", d, h, 0.9) for d, h in zip(shapes["d"], shapes["h"], strict=True)
-]
-shapes.style.set_uuid("ffn-shapes").format("{:.2f}×", subset=list(shapes.columns[3:])).hide(
-    axis="index"
-)
+shapes = ours.pivot(index=keys, columns="method", values="ratio_median")
+bounds = [traffic.limit("screened", d, h, 0.9) for d, h, _ in shapes.index]
+shapes["limit, screened"] = bounds
+show(shapes[[*kernels, "limit, screened"]].reset_index(), "shapes")
 
 # %% [markdown]
 # Speed-ups at 90 % over the fastest dense way. The limit of the sparse kernel does not depend on the
@@ -304,7 +314,7 @@ shapes.style.set_uuid("ffn-shapes").format("{:.2f}×", subset=list(shapes.column
 batches = tables("32_sparse_ffn", "batches")
 beyond = batches.loc[batches["ratio_median"] > batches["limit"], "batch"]
 run.glue("ffn-beyond", " and ".join(map(str, beyond)))
-batches.style.set_uuid("ffn-batches").format(precision=2).hide(axis="index")
+show(batches, "batches")
 
 # %% [markdown]
 # The peer is `F.linear` on the whole batch, a matrix product that uses each weight for every input.
@@ -359,18 +369,19 @@ run.glue("ffn-break-even-screened", points["screened"], "{:.0%}")
 # thread, cold caches, against the fastest dense peer:
 
 # %% tags=["hide-input"]
-at_95 = detail.query("sparsity == 0.95 and threads == 1").set_index("method")["ratio_median"]
 aims = [
     ("sparse at 90 %", "≥ 2.25", ratio["numba sparse"]),
     ("screened at 90 %", "≥ 3.2", ratio["numba screened"]),
     ("screened at 95 %", "≥ 4.2", at_95["numba screened"]),
     ("dense, share of the read roof", "≥ 0.9", roof["numba dense"]),
-    ("sparse at 0 % over dense, time", "≤ 1.1", at_0["numba dense"] / at_0["numba sparse"]),
+    (
+        "sparse at 0 % over dense, time",
+        "≤ 1.1",
+        at_0["numba dense"] / at_0["numba sparse"],
+    ),
     ("numba over C, speed", "≥ 0.95", ratio["numba sparse"] / ratio["C fused"]),
 ]
-pd.DataFrame(aims, columns=["figure", "aim", "recorded"]).style.set_uuid("ffn-aims").format(
-    precision=2
-).hide(axis="index")
+show(pd.DataFrame(aims, columns=["figure", "aim", "recorded"]), "aims")
 
 # %% [markdown]
 # ## Measured here
@@ -391,27 +402,27 @@ figure = draw(live)
 run.figure_data("ffn_speed")
 
 # %% tags=["hide-input"]
-peers(near[near["threads"] == threads[0]], "ffn-peers-live")
+peers(near[near["threads"] == threads[0]], "peers-live")
 
 # %% [markdown]
 # One input at a time in int8, against our own dense kernel and torch's, which rounds the inputs too:
 
 # %% tags=["hide-input"]
-found["int8"].style.set_uuid("ffn-int8-live").format(precision=2).hide(axis="index")
+show(found["int8"], "int8-live")
 
 # %% [markdown]
 # What a call costs besides reading, in milliseconds, with and without a pause before it in which threads
 # fall asleep. An empty call is a layer of 32 neurons:
 
 # %% tags=["hide-input"]
-found["calls"].style.set_uuid("ffn-calls-live").format(precision=3).hide(axis="index")
+show(found["calls"].round(4), "calls-live", q1="{:.3f}", median="{:.3f}", q3="{:.3f}")
 
 # %% [markdown]
 # Small batches, against `F.linear` and against our own dense kernel, with the rate at which the peer gets
 # through the weights:
 
 # %% tags=["hide-input"]
-found["batches"].style.set_uuid("ffn-batches-live").format(precision=2).hide(axis="index")
+show(found["batches"], "batches-live")
 
 # %% [markdown]
 # ## Summary

@@ -29,7 +29,7 @@ sparsities: "Optional[list[float]]" = None  # fractions of inactive neurons [0, 
 widths: "Optional[list[int]]" = None  # widths at which candidates are counted [2, inf)
 samples: "Optional[int]" = None  # inputs over which candidates are counted [1, inf)
 threads: int = 1  # threads of the measured kernels [1, inf)
-caches: "Optional[float]" = None  # last-level caches that the layers taken in turn fill (0, inf)
+caches: "Optional[float]" = None  # last-level caches that all weights fill (0, inf)
 repeats: "Optional[int]" = None  # rounds in which every method is timed once [1, inf)
 seed: int = 0  # seed of weights and inputs [0, inf)
 
@@ -50,6 +50,7 @@ import json
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from stocha import figures
 from stocha.base.paths import results_root
@@ -77,7 +78,8 @@ def draw(table, ax, widest):
     width, neurons = (int(table[name].iloc[0]) for name in ("d", "h"))
     for method, dash in (("screened", ":"), ("sparse", "--")):
         line = [traffic.limit(method, width, neurons, s) for s in shown]
-        ax.plot(shown, line, dash, color="#1a1a1a", linewidth=0.9, label=f"limit, {method}")
+        look = {"color": "#1a1a1a", "linewidth": 0.9, "label": f"limit, {method}"}
+        ax.plot(shown, line, dash, **look)
     ax.set(xlabel="fraction of inactive neurons", ylabel="speed-up over fastest dense")
     ax.legend()
 
@@ -149,7 +151,15 @@ run.glue("screen-extra", about["screen-extra"], "{:.1%}")
 figure, ax = plt.subplots(figsize=(figures.WIDTH, 3))
 bottom = np.zeros(len(margin))
 for name, colour in zip(margin.columns[:3], COLOURS, strict=True):
-    ax.bar(margin["left_edge"], margin[name], 0.1, bottom, align="edge", color=colour, label=name)
+    ax.bar(
+        margin["left_edge"],
+        margin[name],
+        0.1,
+        bottom,
+        align="edge",
+        color=colour,
+        label=name,
+    )
     bottom += margin[name]
 ax.set(xlabel="pre-activation / standard deviation", ylabel="cases")
 _ = ax.legend()
@@ -170,14 +180,17 @@ run.figure_data("recorded_margin")
 # %% mystnb={"figure": {"name": "fig-screen-candidates", "caption": "Left: fraction of gate rows that the screen leaves uncertain, counted (markers) and predicted (lines), for layers of several widths. Right: limit of the speed-up that follows; dashed, the limit without screening."}, "image": {"alt": "Two panels against the fraction of inactive neurons, a colour for each width: left, the fraction of candidates, markers for what was counted and lines for what is predicted; right, the limit of the speed-up with screening, and dashed without."}} tags=["hide-input"]
 figure, axes = plt.subplots(1, 2, figsize=(figures.WIDTH, 3.4))
 sizes = counted["width"].unique()
-for size, marker, shade in zip(sizes, "osD^v", np.linspace(0, 0.8, len(sizes)), strict=True):
+shades = np.linspace(0, 0.8, len(sizes))
+for size, marker, shade in zip(sizes, "osD^v", shades, strict=True):
     colour, one = plt.get_cmap("viridis")(shade), counted[counted["width"] == size]
     law = [traffic.expected_candidates(s, size) for s in curve]
     axes[0].plot(curve, law, color=colour, linewidth=1)
-    axes[0].plot(one["sparsity"], one["candidates"], marker, color=colour, label=f"d = {size}")
+    look = {"color": colour, "label": f"d = {size}"}
+    axes[0].plot(one["sparsity"], one["candidates"], marker, **look)
     bounds = [traffic.limit("screened", size, 4 * size, s) for s in curve]
-    axes[1].plot(curve, bounds, color=colour, label=f"d = {size}")
-axes[1].plot(curve, 3 / (1 + 2 * (1 - curve)), "--", color="#1a1a1a", label="unscreened")
+    axes[1].plot(curve, bounds, **look)
+plain = 3 / (1 + 2 * (1 - curve))
+axes[1].plot(curve, plain, "--", color="#1a1a1a", label="unscreened")
 axes[0].set(xlabel="fraction of inactive neurons", ylabel="candidates")
 axes[1].set(xlabel="fraction of inactive neurons", ylabel="limit of the speed-up")
 axes[0].legend()
@@ -211,6 +224,32 @@ tables(PAGE, "sensitivity").style.set_uuid("screen-sensitivity").format(
 # A row's own scale cancels. Large single weights cost most, since they stretch the step for a whole row;
 # a scale for each part of a row would help there. The output is exact in every case; only the number of
 # candidates changes.
+#
+# ## Would four bits do, for a gate in int8?
+#
+# A layer whose weights are int8 reads its gate at a byte a weight. Its upper bits could screen it in the
+# same way, exactly. What $b$ bits leave out is one of $n = 2^{8-b}$ steps, so the margin is
+# $\sqrt{d(n^2-1)/12}$ steps of a 127th of the largest of 32 weights, and the gate costs $b/8$ bytes a
+# weight and the candidates' rows once more. Below one, screening pays:
+
+
+# %%
+def gate_bytes(bits, d, sparsity):
+    """Read of an int8 gate by screening with its upper bits, a weight."""
+    margin = traffic.upper_bits_margin(d, bits)
+    return bits / 8 + traffic.expected_candidates(sparsity, d, margin=margin)
+
+
+cases = [(d, s) for d in (576, 2048) for s in (0.9, 0.95, 0.98)]
+rows = {f"{b} bits": [gate_bytes(b, *case) for case in cases] for b in (4, 5, 6, 7)}
+columns = pd.MultiIndex.from_tuples(cases, names=["width", "sparsity"])
+pd.DataFrame.from_dict(rows, "index", columns=columns).round(2)
+
+# %% [markdown]
+# **No.** At 2048 columns the margin of four bits is about four standard deviations: nearly no neuron is
+# proved inactive, and the gate would be read one and a half times. Six bits break even at 95 %. A bound
+# by Cauchy and Schwarz grows with $\sqrt d$ and with $2^{-b}$, and most of it is never used; so the int8
+# layer reads its whole gate. A test counts candidates of made layers and holds the formula to them.
 #
 # ## What keeps it from its limit
 #

@@ -22,7 +22,7 @@
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
-epochs: "Optional[int]" = None  # epochs of the study's hundred that are measured [1, 100]
+epochs: "Optional[int]" = None  # epochs measured, of the study's hundred [1, 100]
 runs: "Optional[int]" = None  # networks of each activation [1, inf)
 repeats: "Optional[int]" = None  # repetitions of each small measurement [1, inf)
 workers: "Optional[int]" = None  # processes, one a core, for both ways [1, inf)
@@ -48,8 +48,9 @@ run = open_run("41_performance", globals())
 figures.style()
 full = run.table("recorded", pd.read_csv(results_root() / "toy_speed.csv"))
 loop = full[full.method == "reference"].set_index("piece")
-study = full[(full.method == "ensemble") & (full.activation == "all")].set_index("piece")
-same = full[(full.method == "ensemble") & (full.activation == full.piece)].set_index("piece")
+stacked = full[full.method == "ensemble"]
+study = stacked[stacked.activation == "all"].set_index("piece")
+same = stacked[stacked.activation == stacked.piece].set_index("piece")
 pieces = pd.DataFrame(
     {
         "plain loop / s": loop.seconds,
@@ -61,8 +62,11 @@ pieces = pd.DataFrame(
 
 
 def bars(reference, ensemble, ax, unit):
-    """For each activation the plain loop's bar, pale, over the ensemble's, with their ratio."""
-    at, names = np.arange(len(ensemble)), [figures.LABELS[name] for name in ensemble.index]
+    """For each activation the plain loop's bar, pale, and the ensemble's."""
+    at, names = (
+        np.arange(len(ensemble)),
+        [figures.LABELS[name] for name in ensemble.index],
+    )
     colours = [figures.COLOURS[name] for name in ensemble.index]
     ax.barh(at - 0.2, reference, 0.38, color=colours, alpha=0.4)
     ax.barh(at + 0.2, ensemble, 0.38, color=colours)
@@ -122,7 +126,8 @@ run.badge()
 found = run.result(speed.run, speed.Config(**run.parameters)).tables
 live, parts = found["live"], found["parts"].set_index("activation")
 whole = live[(live.method == "ensemble") & (live.activation == "all")]
-busy = live[live.activation != "all"].pivot(index="activation", columns="method", values="busy")
+busy = live[live.activation != "all"]
+busy = busy.pivot(index="activation", columns="method", values="busy")
 
 # %% tags=["remove-cell"]
 plain = live.loc[live.method == "reference", "seconds"].sum()

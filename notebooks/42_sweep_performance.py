@@ -22,7 +22,7 @@
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
 points: "Optional[int]" = None  # points to plan, show and collect [1, inf)
-executed: "Optional[int]" = None  # points executed in a block, by either program [1, inf)
+executed: "Optional[int]" = None  # points of a block, for either program [1, inf)
 blocks: "Optional[int]" = None  # blocks, each with both programs [1, inf)
 
 # %% tags=["scales", "hide-input"]

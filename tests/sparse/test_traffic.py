@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stocha.sparse import screening, traffic
+from stocha.sparse import screening, storage, traffic
 from stocha.sparse.workload import make_inputs, make_layer
 
 
@@ -33,6 +33,25 @@ def test_expected_candidates_are_those_of_the_workload(width, sparsity):
     assert traffic.expected_candidates(sparsity, width) == pytest.approx(
         (bound > 0).mean(), rel=0.1
     )
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6, 7])
+@pytest.mark.parametrize(("width", "sparsity"), [(256, 0.9), (1024, 0.98)])
+def test_upper_bits_of_an_int8_gate_leave_the_candidates_that_are_predicted(bits, width, sparsity):
+    layer = make_layer(width, 2000, sparsity, seed=0)
+    x = make_inputs(width, 4, seed=0).astype(np.float64)
+    stored = storage.grouped(layer.gate)
+    numbers = stored[:, :width].view(np.int8).astype(int)
+    rows = storage.widen(stored).astype(np.float64)
+    scale = np.divide(rows, numbers, out=np.zeros_like(rows), where=numbers != 0)
+    scale = scale.reshape(len(rows), -1, 32).max(axis=2).repeat(32, axis=1)
+    steps = 2 ** (8 - bits)
+    upper = scale * (numbers // steps * steps + (steps - 1) / 2)
+    slack = np.outer(np.linalg.norm(x, axis=1), np.linalg.norm(rows - upper, axis=1))
+    counted = (x @ upper.T + slack > 0).mean()
+    margin = traffic.upper_bits_margin(width, bits)
+    predicted = traffic.expected_candidates(sparsity, width, margin=margin)
+    assert predicted == pytest.approx(counted, rel=0.1, abs=0.01)
 
 
 def test_unknown_method():

@@ -14,7 +14,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from stocha.base.jit import FAST, kernel, threaded
-from stocha.sparse.vector import BLOCK, LANES, sum_block
+from stocha.sparse.vector import BLOCK, GROUP, LANES, sum_block
 
 METHODS = ("dense", "sparse", "screened", "oracle")
 _COLUMNS = 2048  # a row of the read kernel: two pages, so that every stream has a prefetcher
@@ -59,18 +59,32 @@ def screening_margin(width: int) -> float:
 
     The row's largest of d weights sets the step; rounding leaves step/√12 a weight, √d steps a row.
     """
-    largest = NormalDist().inv_cdf(
-        1 - 0.28 / width
-    )  # median of the maximum of d |Gaussians|, nearly
-    return math.sqrt(width / 12) * largest / 127
+    return math.sqrt(width / 12) * _largest_of(width) / 127
 
 
-def expected_candidates(sparsity: float, width: int) -> float:
-    """Fraction of gate rows left uncertain when pre-activations are a shifted Gaussian."""
+def upper_bits_margin(width: int, bits: int) -> float:
+    """The same for the upper bits of a row that is itself int8 with a scale for every 32 weights.
+
+    The lower 8 - bits leave one of n = 2^(8 - bits) numbers, whose variance is (n² - 1)/12 steps.
+    """
+    left: int = 4 ** (8 - bits) - 1
+    return math.sqrt(width * left / 12) * _largest_of(GROUP) / 127
+
+
+def expected_candidates(sparsity: float, width: int, *, margin: float | None = None) -> float:
+    """Fraction of gate rows left uncertain when pre-activations are a shifted Gaussian.
+
+    margin: slack in their standard deviations, by default `screening_margin`.
+    """
     if sparsity <= 0:
         return 1.0
     closed = NormalDist().inv_cdf(sparsity) if sparsity < 1 else math.inf
-    return 1 - NormalDist().cdf(closed - screening_margin(width))
+    return 1 - NormalDist().cdf(closed - (screening_margin(width) if margin is None else margin))
+
+
+def _largest_of(count: int) -> float:
+    """Median of the largest of `count` |Gaussians|, nearly."""
+    return NormalDist().inv_cdf(1 - 0.28 / count)
 
 
 def _read_all(rows: NDArray[Any], threads: int, totals: NDArray[Any]) -> None:

@@ -42,7 +42,7 @@ class Config:
     """How much of the study is measured, and how often its small parts."""
 
     epochs: int = parameter(
-        10, "epochs of the study's hundred that are measured", "[1, 100]", smoke=1, book=3
+        10, "epochs measured, of the study's hundred", "[1, 100]", smoke=1, book=3
     )
     runs: int = parameter(10, "networks of each activation", "[1, inf)", smoke=2)
     repeats: int = parameter(

@@ -38,7 +38,7 @@ class Config:
         smoke=(0.5, 0.9), book=(0.0, 0.5, 0.8, 0.9, 0.95),
     )  # fmt: skip
     caches: float = parameter(
-        10.0, "last-level caches that the matrices taken in turn fill", "(0, inf)",
+        10.0, "last-level caches that all weights fill", "(0, inf)",
         smoke=0.001, book=2.0,
     )  # fmt: skip
     repeats: int = parameter(

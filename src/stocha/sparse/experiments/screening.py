@@ -44,7 +44,7 @@ class Config:
     )
     threads: int = parameter(1, "threads of the measured kernels", "[1, inf)")
     caches: float = parameter(
-        10.0, "last-level caches that the layers taken in turn fill", "(0, inf)",
+        10.0, "last-level caches that all weights fill", "(0, inf)",
         smoke=0.001, book=3.0,
     )  # fmt: skip
     repeats: int = parameter(
