@@ -23,7 +23,7 @@ from stocha.lm import checkpoint, training
 from stocha.lm.config import ModelConfig, TrainConfig
 from stocha.lm.schedule import multiplier, share_after
 from stocha.lm.tokens import Tokens
-from stocha.lm.training import Diverged, Run, noise
+from stocha.lm.training import Diverged, Place, Run, noise
 
 MODEL = ModelConfig(vocabulary=280, width=16, layers=2, heads=2, kv_heads=1, ffn=24, context=16)
 TRAIN = TrainConfig(tokens=4 * 16 * 12, batch=4, micro_batch=2, lr=0.01, warmup=2)
@@ -213,6 +213,37 @@ def test_micro_batches_change_rounding_only(whole, tokens, tmp_path) -> None:
     run = make_run(tokens, tmp_path, config=replace(TRAIN, micro_batch=4))
     run.train()
     assert run.record.loss == pytest.approx(whole.record.loss, rel=1e-5)
+
+
+def test_a_step_of_plain_operations_in_bfloat16_learns_alike(
+    whole, tokens, tmp_path, monkeypatch
+) -> None:
+    """What CUDA runs, but for the compiler, on this machine's CPU."""
+    monkeypatch.setattr(
+        training, "place", lambda device: Place(torch.device("cpu"), torch.bfloat16)
+    )
+    run = make_run(tokens, tmp_path, device="auto")
+    assert run.key(12) != whole.key(12)
+    run.train()
+    assert run.record.loss != whole.record.loss
+    assert run.record.loss == pytest.approx(whole.record.loss, rel=0.01)
+    resumed = make_run(tokens, tmp_path, device="auto")
+    resumed.train()
+    assert_same(run, resumed)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_cuda_trains_alike_and_resumes(whole, tokens, tmp_path) -> None:
+    run = make_run(tokens, tmp_path, Arm.parse("silu"), device="cuda")
+    run.train()
+    plain = make_run(tokens, tmp_path / "cpu", Arm.parse("silu"))
+    plain.train()
+    assert run.record.loss == pytest.approx(plain.record.loss, rel=0.02)
+
+
+def test_a_device_that_is_not_there_is_one_clear_line(tokens, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"^device='tpu': allowed: auto, cpu"):
+        make_run(tokens, tmp_path, device="tpu")
 
 
 CUT = """

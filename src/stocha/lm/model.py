@@ -149,7 +149,7 @@ class Decoder(nn.Module):
 
     def cache(self, batch: int) -> list[KVCache]:
         """Return an empty cache of every layer for `batch` sequences."""
-        return [KVCache(self.config, batch) for _ in self.blocks]
+        return [KVCache(self.config, batch, self.turn) for _ in self.blocks]
 
     def hidden(
         self, ids: Tensor, noise: LayerNoise | None = None, cache: Sequence[KVCache] = ()
@@ -165,7 +165,7 @@ class Decoder(nn.Module):
             raise ValueError(f"length={end}: the context is {self.config.context} tokens")
         if self.activation.stochastic and noise is None:
             raise ValueError("noise=None: the activation in force draws and needs generators")
-        x, turn = self.embedding(ids), self.turn[start:end]
+        x, turn = self.embedding(ids.to(self.turn.device)), self.turn[start:end]
         for layer, block in enumerate(self.layers):
             drawn = noise(layer) if noise is not None and self.activation.stochastic else None
             x = block(x, turn, drawn, cache[layer] if cache else None)
@@ -181,4 +181,4 @@ class Decoder(nn.Module):
     def loss(self, ids: Tensor, targets: Tensor, noise: LayerNoise | None = None) -> Tensor:
         """Return the summed cross-entropy in nats of `targets` [batch, length]."""
         x = self.hidden(ids, noise).flatten(0, 1)
-        return self.operations.head_loss(x, self.head.weight, targets.flatten())
+        return self.operations.head_loss(x, self.head.weight, targets.flatten().to(x.device))

@@ -19,12 +19,13 @@ class KVCache:
     """Keys and values of the positions that one layer has seen so far.
 
     `keys` and `values` are [batch, kv_heads, context, head_width], `length` positions of them
-    filled; `last` [batch, kv_heads, 1, head_width] are the newest keys, not rotated, for `shift`.
+    filled, in the precision and on the device of `like`; `last` [batch, kv_heads, 1, head_width]
+    are the newest keys, not rotated, for `shift`.
     """
 
-    def __init__(self, config: ModelConfig, batch: int) -> None:
+    def __init__(self, config: ModelConfig, batch: int, like: Tensor) -> None:
         shape = batch, config.kv_heads, config.context, config.head_width
-        self.keys, self.values = torch.zeros(shape), torch.zeros(shape)
+        self.keys, self.values = like.new_zeros(shape), like.new_zeros(shape)
         self.last: Tensor | None = None
         self.length = 0
 
@@ -62,7 +63,8 @@ class Plain:
         mask = None
         if cache is not None:
             k, v = cache.extend(k, v)
-            mask = torch.ones(length, cache.length, dtype=torch.bool).tril_(cache.length - length)
+            mask = torch.ones(length, cache.length, dtype=torch.bool, device=qkv.device)
+            mask = mask.tril_(cache.length - length)
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=heads != kv_heads
         )

@@ -46,6 +46,29 @@ class Record:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a step is computed, in which precision its products are, and whether it is compiled."""
+
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    compiled: bool = False
+
+
+def place(device: str) -> Place:
+    """Return the place that `device` names: "cpu", "cuda", or "auto", CUDA where there is one.
+
+    On a CPU a step is float32 by `stocha.lm.fast`; on CUDA it is PyTorch's own operations,
+    compiled, with products in bfloat16. Raises ValueError for another name, or without CUDA.
+    """
+    there = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not there):
+        raise ValueError(f"device={device!r}: allowed: auto, cpu{', cuda' if there else ''}")
+    if device == "cpu" or not there:
+        return Place(torch.device("cpu"))
+    return Place(torch.device("cuda"), torch.bfloat16, compiled=True)
+
+
 Watch = Callable[[Decoder, int], list[dict[str, float]]]
 
 
@@ -61,6 +84,8 @@ class Run:
             the step's activation in force and its gradients filled; its rows go to the record.
         progress: called with (steps done, steps in all).
         save_every: seconds between checkpoints inside a segment.
+        device: see `place`. Streams have the same keys everywhere, but a CUDA generator draws
+            other numbers from them: runs are comparable within one device.
 
     With torch.distributed initialised, each rank takes its share of every batch; the gradients of
     the whole batch's mean loss are summed over ranks, so that the loss curve is that of one rank.
@@ -78,8 +103,10 @@ class Run:
     watch_steps: frozenset[int] = frozenset()
     progress: Callable[[int, int], None] | None = None
     save_every: float = 60.0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        self.place = place(self.device)
         self.total = self.config.steps(self.model_config.context)
         vocabulary = self.tokens.tokenizer.get_vocab_size()
         if vocabulary != self.model_config.vocabulary:
@@ -102,6 +129,8 @@ class Run:
         self._check_gates()
         self.phase = self.arm.phase_at(0, self.total)
         self.model = Decoder(self.model_config, self.phase.make(), self.config.seed)
+        self.model.to(self.place.device)
+        self.loss = torch.compile(self.model.loss) if self.place.compiled else self.model.loss
         self.optimizer = _adamw(self.model, self.config)
         self.record = Record()
         self.step = 0
@@ -113,7 +142,7 @@ class Run:
             asdict(self.config),
             self.arm.prefix(step, self.total),
             self.tokens.hash,
-            [SCIENCE, self.ranks, torch.get_num_threads()],
+            [SCIENCE, self.ranks, torch.get_num_threads(), str(self.place)],
             step,
         ]
 
@@ -172,11 +201,16 @@ class Run:
         share = self.config.batch // self.ranks
         tokens = self.config.batch * self.model_config.context
         self.optimizer.zero_grad()
-        loss = torch.zeros(())
+        device, precision = self.place.device, self.place.precision
+        loss = torch.zeros((), device=device)
         for start in range(self.rank * share, (self.rank + 1) * share, self.config.micro_batch):
             rows = range(start, start + self.config.micro_batch)
-            ids, targets = self.batches.at(step, rows)
-            part = self.model.loss(ids, targets, noise(self.config.seed, step, rows)) / tokens
+            ids, targets = (batch.to(device) for batch in self.batches.at(step, rows))
+            drawn = noise(self.config.seed, step, rows, device)
+            if self.place.compiled:  # a compiler would make constants of the step's keys
+                drawn = torch.compiler.disable(drawn)  # type: ignore[no-untyped-call]
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                part = self.loss(ids, targets, drawn) / tokens
             torch.autograd.backward(part)
             loss += part.detach()
         if self.ranks > 1:
@@ -254,13 +288,15 @@ def _partial(path: Path) -> Path:
     return path.with_suffix(".partial.pt")
 
 
-def noise(seed: int, step: int, rows: range) -> LayerNoise:
+def noise(seed: int, step: int, rows: range, device: str | torch.device = "cpu") -> LayerNoise:
     """Return the activation noise of the sequences `rows` of batch `step`: one stream each.
 
     A stream is keyed by (seed, step, layer, row), so the draws do not depend on how the batch is
     cut into micro-batches and ranks, nor on where a run was resumed.
     """
-    return lambda layer: [generator(seed, "activation", step, layer, row) for row in rows]
+    return lambda layer: [
+        generator(seed, "activation", step, layer, row, device=device) for row in rows
+    ]
 
 
 def _adamw(model: Decoder, config: TrainConfig) -> torch.optim.AdamW:
