@@ -102,6 +102,12 @@ def test_uniforms_are_never_coarser_than_float32(dtype: torch.dtype, drawn: torc
     assert len(noise.unique()) > 9_900
 
 
+@pytest.mark.parametrize("p", [-0.5, 1.1, float("nan")])
+def test_no_probability_is_one_clear_line(p: float) -> None:
+    with pytest.raises(ValueError, match=f"^p={p}: allowed: a probability"):
+        bernoulli(p, (3,), generator(0))
+
+
 def test_the_wrong_number_of_generators_is_named() -> None:
     with pytest.raises(ValueError, match=r"generator: 2 generators for a tensor of shape \(3, 4\)"):
         bernoulli(0.5, (3, 4), [generator(0), generator(1)])

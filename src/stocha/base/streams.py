@@ -58,8 +58,11 @@ def bernoulli(
     probability is therefore `p` to 2⁻⁶¹, and not `p` rounded to 8 bits.
 
     Parameters: `p` in [0, 1]; `shape` as in `uniform`; `dtype` of the mask: a floating type makes
-    it a factor without a conversion pass. Returns the mask, on the generators' device.
+    it a factor without a conversion pass. Returns the mask, on the generators' device. Raises
+    ValueError for another p.
     """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p={p}: allowed: a probability in [0, 1]")
     sources = _sources(shape, generators)
     runs, device = len(sources), sources[0].device
     size = math.prod(shape) // runs
