@@ -115,7 +115,11 @@ def extend(commit: str, path: Path, assignments: Sequence[str]) -> list[str]:
     if unstable:
         return [f"{key}: differs between two executions of one code" for key in sorted(unstable)]
     kept = first.keys() - timings
-    differing = sorted(key for key in kept if second.get(key) != first[key])
+    differing = [
+        f"{key}: {_difference(first[key], second.get(key))}"
+        for key in sorted(kept)
+        if second.get(key) != first[key]
+    ]
     if differing or not kept:
         return differing or ["nothing is left to compare"]
     entry = {
@@ -171,6 +175,20 @@ def _values(run: Path) -> Values:
             found[f"{path.name}: {name}"] = json.dumps([row[number] for row in rows[1:]])
     metrics: Mapping[str, Any] = read_json(run / "metrics.json") or {}
     return found | {f"metrics: {name}": json.dumps(value) for name, value in metrics.items()}
+
+
+def _difference(before: str, after: str | None) -> str:
+    """How far two texts of `Values` are apart, in words."""
+    old, new = json.loads(before), json.loads(after or "null")
+    old, new = (value if isinstance(value, list) else [value] for value in (old, new))
+    if len(old) != len(new):
+        return f"{len(old)} values and {len(new)}"
+    try:
+        pairs = [(float(a), float(b)) for a, b in zip(old, new, strict=True) if a != b]
+    except (TypeError, ValueError):
+        return "other values"
+    apart = max(abs(a - b) / max(abs(a), abs(b)) for a, b in pairs)
+    return f"{len(pairs)} of {len(old)} values differ, by up to {apart:.1e} of themselves"
 
 
 def _git(root: Path, *arguments: str) -> str:
