@@ -114,7 +114,9 @@ def extend(commit: str, path: Path, assignments: Sequence[str]) -> list[str]:
     unstable = {key for key in timings if not (notebook.alone or _TIMING.search(key.lower()))}
     if unstable:
         return [f"{key}: differs between two executions of one code" for key in sorted(unstable)]
-    kept = first.keys() - timings
+    # A parameter that one version does not know is at its default; what both know must agree.
+    unknown = {key for key in first.keys() - second.keys() if key.startswith("parameters: ")}
+    kept = first.keys() - timings - unknown
     differing = [
         f"{key}: {_difference(first[key], second.get(key))}"
         for key in sorted(kept)
@@ -173,8 +175,10 @@ def _values(run: Path) -> Values:
             rows = list(csv.reader(stream))
         for number, name in enumerate(rows[0] if rows else []):
             found[f"{path.name}: {name}"] = json.dumps([row[number] for row in rows[1:]])
-    metrics: Mapping[str, Any] = read_json(run / "metrics.json") or {}
-    return found | {f"metrics: {name}": json.dumps(value) for name, value in metrics.items()}
+    for kind in ("metrics", "parameters"):
+        single: Mapping[str, Any] = read_json(run / f"{kind}.json") or {}
+        found |= {f"{kind}: {name}": json.dumps(value) for name, value in single.items()}
+    return found
 
 
 def _difference(before: str, after: str | None) -> str:
