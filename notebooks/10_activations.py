@@ -360,18 +360,18 @@ torch.testing.assert_close(
 
 # %% tags=["remove-input"]
 sigma = torch.sigmoid(grid)
-bias = sigma - curve(activations.silu)["slope"].to_numpy()
+bias = sigma.numpy() - curve(activations.silu)["slope"].to_numpy()
 sd = {"stocha": (p * (1 - p)) ** 0.5 * bump}
 sd["bernoulli_silu"] = grid.abs() * (sigma * (1 - sigma)).sqrt()
 noise = pd.concat(
     pd.DataFrame({"activation": name, "x": grid, "sd": value, "gradient_bias": 0.0})
     for name, value in sd.items()
 )
-noise.loc[noise.activation == "bernoulli_silu", "gradient_bias"] = bias.numpy()
+noise.loc[noise.activation == "bernoulli_silu", "gradient_bias"] = bias
 run.table("noise", noise)
 run.glue("bernoulli-sd-max", float(sd["bernoulli_silu"].max()), "{:.3f}")
 run.glue("noise-ratio", float(sd["bernoulli_silu"].max() / sd["stocha"].max()), "{:.1f}")
-run.glue("bernoulli-bias-max", float(bias.abs().max()), "{:.2f}")
+run.glue("bernoulli-bias-max", float(abs(bias).max()), "{:.2f}")
 
 # %% mystnb={"figure": {"name": "fig-noise", "caption": "Standard deviation of one draw (left), and mean gradient along a draw minus the slope of the mean (right)."}, "image": {"alt": "Left: the standard deviation of Bernoulli SiLU has two humps near x = plus and minus 2.4, several times as high as StochA's. Right: StochA's bias is zero, Bernoulli SiLU's is an odd wave around zero."}} tags=["remove-input"]
 titles = {
@@ -463,6 +463,7 @@ for name in activations.names():
     leaf = normal.float().requires_grad_()
     y = activation(leaf, generator(seed, "activation", name))
     (gradient,) = torch.autograd.grad(y.sum(), leaf)
+    y = y.detach()
     rows[name] = {
         "mean": float(y.mean()),
         "variance": float(y.var()),
