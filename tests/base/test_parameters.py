@@ -68,7 +68,10 @@ def test_a_page_leaves_to_the_scale_what_depends_on_it():
 
 @given(st.integers())
 def test_a_field_takes_exactly_what_its_interval_holds(value):
-    if value >= 1:
+    if not -(2**63) <= value < 2**63:
+        with pytest.raises(ValueError, match="epochs: allowed: an int of at most 64 bits"):
+            Config(epochs=value)
+    elif value >= 1:
         assert Config(epochs=value).epochs == value
     else:
         with pytest.raises(ValueError, match="epochs="):

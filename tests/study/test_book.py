@@ -2,9 +2,10 @@ import json
 
 import pytest
 
+from stocha.base.errors import UserError
 from stocha.base.paths import project_root, results_root
 from stocha.base.recorded import write_provenance
-from stocha.study.book import publish, sweep_pages
+from stocha.study.book import build_book, publish, sweep_pages
 from stocha.study.execution_page import execution_page
 from stocha.study.runs import Run
 
@@ -104,3 +105,13 @@ def test_every_sweep_that_says_what_to_draw_is_a_page_once_it_is_recorded():
     recorded = {folder.name for folder in results_root().iterdir()}
     assert {name.removeprefix("sweep_") for name in pages} == drawn & recorded
     assert "glob: book/executed/sweep_*" in (project_root() / "_toc.yml").read_text()
+
+
+def test_a_cut_provenance_is_found_before_anything_runs(store, monkeypatch, tmp_path):
+    (tmp_path / "31_x").mkdir()
+    cut = tmp_path / "31_x" / "provenance.json"
+    cut.write_text('{"files": {')
+    monkeypatch.setattr("stocha.study.recorded.results_root", lambda: tmp_path)
+    with pytest.raises(UserError, match=f"^{cut}: damaged or edited"):
+        build_book("smoke", tmp_path, None, None, False)
+    assert not store.exists()

@@ -80,7 +80,30 @@ def test_a_parameter_given_twice_is_refused(stocha, make_notebook):
             "#     name: python3\n#   stocha: {alone: maybe}\n",
             "alone='maybe': allowed: true, false",
         ),
+        (
+            "#     name: python3\n",
+            '#     name: python3\n#   stocha: {inputs: ["../*.csv"]}\n',
+            "allowed: a list of paths in the project",
+        ),
+        (
+            "#     name: python3\n",
+            '#     name: python3\n#   stocha: {inputs: ["a**"]}\n',
+            "Invalid pattern",
+        ),
+        (
+            "#     name: python3\n",
+            "#     name: python3\n#   stocha: {experiment: stocha..toy}\n",
+            "experiment='stocha..toy': allowed: a module of the library",
+        ),
+        (
+            "#     name: python3\n",
+            "#     name: python3\n#   stocha: [\n",
+            "header: while parsing a flow node",
+        ),
         ("loss = [", "loss = = [", "50_small.py:29: invalid syntax"),
+        ("p: float = 0.5", "p: float = 0.1\np: float = 0.5", "p: stands here a second time"),
+        ("loss = [", "return\nloss = [", "50_small.py:29: 'return' outside function"),
+        ("loss = [", f"loss = [{'-' * 20_000}1, ", "nested too deep to be read"),
         ('scales = {"smoke"', 'scales = [] or {"smoke"', "scales cell: must read"),
         ('scales = {"smoke"', 'scales = ["smoke"]  # {', "scales cell: must read"),
     ],
@@ -240,3 +263,42 @@ def test_a_folder_that_is_removed_while_it_is_filled_is_a_failure(stocha, make_n
     assert done.returncode == 1
     assert "50_small" in done.stderr
     assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("stem", "given", "said"),
+    [
+        ("21_lm_run", "kv_heads=3", "21_lm_run: kv_heads=3: must divide the number of query"),
+        ("14_toy_run", "device=tpu0", "14_toy_run: device='tpu0': allowed: a torch device"),
+        ("14_toy_run", f"seed={10**32}", "seed: allowed: an int of at most 64 bits"),
+        ("14_toy_run", f"seed={2**32}", "seed=4294967296: allowed: an int in [0, 4294967295]"),
+        ("14_toy_run", f"epochs={10**30}", "epochs: allowed: an int of at most 64 bits"),
+    ],
+)
+def test_what_an_experiment_does_not_take_is_refused_before_a_kernel_starts(
+    stocha, store, stem, given, said
+):
+    path = project_root() / "notebooks" / f"{stem}.py"
+    refused(stocha("run", path, "-p", "scale=smoke", "-p", given), said)
+    assert not store.exists()
+
+
+def test_a_sweep_with_such_a_point_does_not_start(stocha, store, tmp_path):
+    path = tmp_path / "heads.yml"
+    path.write_text(
+        "notebook: notebooks/21_lm_run.py\nfixed: {scale: smoke}\ngrid: {kv_heads: [1, 3]}\n"
+    )
+    refused(stocha("sweep", "run", path), "stocha: 21_lm_run: kv_heads=3: must divide")
+    assert not store.exists()
+
+
+def test_a_page_of_one_point_has_nothing_to_draw_over(stocha, tmp_path):
+    path = tmp_path / "one.yml"
+    path.write_text("notebook: notebooks/14_toy_run.py\npage: {x: width}\n")
+    refused(stocha("sweep", "plan", path), "page.x: 'width': allowed: nothing is swept")
+
+
+@pytest.mark.parametrize("output", ["/dev/null", "/proc/none"])
+def test_a_place_that_cannot_take_a_book_is_refused_before_anything_runs(stocha, store, output):
+    refused(stocha("book", "--scale", "smoke", "--output", output), f"cannot write to {output}")
+    assert not store.exists()

@@ -36,7 +36,7 @@ def science(module: str) -> str:
 
 def is_module(name: str) -> bool:
     """Whether the package has a module of this dotted name."""
-    return _file(name, PACKAGE) is not None
+    return all(name.split(".")) and _file(name, PACKAGE) is not None
 
 
 def code(modules: Iterable[str], package: Path | None = None) -> dict[str, str]:

@@ -16,9 +16,16 @@ from stocha.base.files import digest, locked, write_bytes, write_text
 from stocha.base.machine import cores
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root, results_root, runs_root
-from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
+from stocha.study.commands import (
+    exit_code,
+    make_requests,
+    perform,
+    require_writable,
+    threads_per_job,
+)
 from stocha.study.execution_page import execution_page
 from stocha.study.notebooks import Notebook, all_notebooks, read_notebook
+from stocha.study.recorded import all_records
 from stocha.study.runs import Run
 from stocha.study.sweeps.collection import table_path
 from stocha.study.sweeps.specification import read_sweep
@@ -54,6 +61,10 @@ def build_book(
     builder = Path(sys.executable).with_name("jupyter-book")
     if not builder.is_file():
         raise UserError("the book's packages are not installed: pip install 'stocha[book]'")
+    root = project_root()
+    output = (output or root).resolve()
+    require_writable(output / "_build")
+    all_records()  # the book tells of each: a damaged one is found before anything runs
     jobs = cores() if jobs is None else jobs
     threads = threads_per_job(jobs, threads)
     pages = [*(Page(notebook.stem, notebook) for notebook in chapters()), *sweep_pages()]
@@ -63,8 +74,6 @@ def build_book(
     if exit_code(outcomes):
         print("stocha: no book is built from failed notebooks", file=sys.stderr)
         return 1
-    root = project_root()
-    output = (output or root).resolve()
     # Published pages lie in the source tree, one set at a time.
     with locked(runs_root() / ".book.lock"):
         runs = {page.name: made.run for page, made in zip(pages, requests, strict=True)}

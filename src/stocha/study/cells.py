@@ -60,6 +60,10 @@ def read_declaration(parameters_source: str, scales_source: str | None) -> Decla
         lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
         comment = " ".join(comments[line] for line in lines if line in comments)
         parameters.append(_read_parameter(statement.target.id, statement, comment))
+    names = [one.name for one in parameters]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"parameters cell, {name}: stands here a second time")
     declared = Declaration(tuple(parameters), {})
     if scales_source is not None:
         declared = replace(declared, scales=_read_scales(scales_source, declared))

@@ -1,5 +1,6 @@
 """What `stocha run` and `stocha notebooks` do, once the command line has been read."""
 
+import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -46,10 +47,12 @@ def make_requests(
 ) -> list[Request]:
     """A request for each notebook and the parameters given for it, resolved and checked."""
     commit = machine.commit()
-    return [
+    requests = [
         Request(notebook, notebook.declaration.resolve(given), threads, commit, fresh)
         for notebook, given in points
     ]
+    _require_configurations(requests)
+    return requests
 
 
 def perform(requests: Sequence[Request], jobs: int) -> list[Outcome]:
@@ -69,6 +72,31 @@ def perform(requests: Sequence[Request], jobs: int) -> list[Outcome]:
     with Progress(len(requests)) as progress:
         outcomes = execute_all(together, min(jobs, len(together)), progress.show)
         return outcomes + execute_all(alone, 1, progress.show)
+
+
+def _require_configurations(requests: Iterable[Request]) -> None:
+    """UserError where an experiment does not take the values of a request that is to be executed:
+    single ones may be allowed and not fit together."""
+    for request in requests:
+        experiment = request.notebook.experiment
+        if experiment is None or (request.is_done() and not request.fresh):
+            continue
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in request.parameters.items()
+            if name != "scale"
+        }
+        module = experiment.rpartition(".")[0]
+        try:
+            importlib.import_module(module).Config(**values)
+        except ImportError:  # an extra that is not installed: the page says which
+            continue
+        except (AttributeError, TypeError):
+            allowed = f"a module with a Config of the parameters of {request.notebook.stem}"
+            raise UserError(f"experiment={module}: allowed: {allowed}") from None
+        except ValueError as error:
+            message = " ".join(str(error).split())
+            raise UserError(f"{request.notebook.stem}: {message}") from None
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:

@@ -1,11 +1,15 @@
 """The text notebooks: what each declares, and the hash that says if its results are current."""
 
+import ast
 import functools
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from stocha.base import identity
 from stocha.base.errors import UserError
@@ -70,7 +74,8 @@ class Notebook:
     def input_files(self) -> list[Path]:
         """The recorded files that its patterns match now, sorted."""
         root = project_root()
-        return sorted({path for pattern in self.inputs for path in root.glob(pattern)})
+        found = {path for pattern in self.inputs for path in root.glob(pattern)}
+        return sorted(path for path in found if path.is_file())
 
     @functools.cached_property
     def files(self) -> dict[str, str]:
@@ -168,12 +173,19 @@ def read_notebook(path: str | Path) -> Notebook:
         declaration = read_declaration(parameters, _tagged(node, "scales"))
         own = _header(node.metadata.get("stocha"))
         notebook = Notebook(path, text, _title(node), declaration, **own)
-        _ = notebook.imports  # a syntax error is found before any kernel starts
+        # what no kernel would take is found before one starts, a `return` at the top too
+        with warnings.catch_warnings(action="ignore"):
+            compile(python_text(text), str(path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
+        notebook.input_files()
     except SyntaxError as error:
         raise UserError(f"{_shown(path)}:{error.lineno}: {error.msg}") from None
     except OSError as error:
         raise UserError(f"{_shown(path)}: {error.strerror}") from None
-    except (UserError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
+        raise UserError(f"{_shown(path)}: header: {' '.join(str(error).split())}") from None
+    except (RecursionError, MemoryError):  # the parser's own limits
+        raise UserError(f"{_shown(path)}: nested too deep to be read") from None
+    except ValueError as error:
         raise UserError(f"{_shown(path)}: {error}") from None
     return notebook
 
@@ -192,7 +204,10 @@ def _header(own: Any) -> dict[str, Any]:
         raise UserError(f"header: stocha={own!r}: allowed: a mapping")
     inputs, experiment = own.get("inputs", []), own.get("experiment")
     if not isinstance(inputs, list) or not all(
-        isinstance(pattern, str) and pattern and not Path(pattern).is_absolute()
+        isinstance(pattern, str)
+        and pattern
+        and not Path(pattern).is_absolute()
+        and ".." not in Path(pattern).parts
         for pattern in inputs
     ):
         raise UserError(f"header: inputs={inputs!r}: allowed: a list of paths in the project")

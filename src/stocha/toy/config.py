@@ -39,7 +39,7 @@ class Training:
     batch_size: int = parameter(128, "samples a step", "[1, inf)")
     epochs: int = parameter(100, "passes over the training data", "[1, inf)", smoke=3, book=30)
     runs: int = parameter(10, "independent networks of each ensemble", "[1, inf)", smoke=2, book=5)
-    seed: int = parameter(0, "first network's seed; the others follow", "[0, inf)")
+    seed: int = parameter(0, "first network's seed; the others follow", "[0, 4294967295]")
     data_seed: int = parameter(0, "seed of the samples and of their split", "[0, 4294967295]")
     threshold: float = parameter(
         1e-3, "an activation of smaller magnitude counts as zero", "(0, inf)"

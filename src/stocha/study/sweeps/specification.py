@@ -140,7 +140,7 @@ def _page(document: Located, swept: Sequence[str], collect: Collect) -> dict[str
             allowed = "true, false" if type(value) is not bool else ""
         elif name == "x" or (name == "hue" and collect.table is None):
             # the rows of a table may differ in what no parameter says, such as the activation
-            allowed = ", ".join(swept) if value not in swept else ""
+            allowed = (", ".join(swept) or "nothing is swept") if value not in swept else ""
         else:
             allowed = "text" if not isinstance(value, str) else ""
         if allowed:
