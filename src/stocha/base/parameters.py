@@ -149,7 +149,7 @@ class Parameter:
             value = float(value) if abs(value) < 2**1023 else math.inf
         if type(value) is not SCALARS[self.kind]:
             return None
-        if self.kind == "int" and not -(2**63) <= value < 2**63:
+        if type(value) is int and not -(2**63) <= value < 2**63:
             # tables hold no larger ones, which would be found when the work is done
             raise UserError(f"{self.name}: allowed: an int of at most 64 bits")
         scalar: Scalar = value
