@@ -444,6 +444,15 @@ def test_make_knows_every_name_and_only_gates_have_gates() -> None:
         ),
         (lambda: A.make("learnable_stoch", runs=0), r"runs=0: allowed: a whole number >= 1"),
         (lambda: A.make("rrelu", lower=0.5, upper=0.1), r"lower=0.5, upper=0.1: allowed:"),
+        (lambda: A.make("rrelu", upper=float("inf")), r"upper=inf: allowed: .* < inf"),
+        (
+            lambda: A.make("learnable_stoch", input="layer", width=4)(torch.zeros(3, 8)),
+            r"x: shape \(3, 8\): allowed: that of runs=None, width=4",
+        ),
+        (
+            lambda: A.make("learnable_stoch", runs=2)(torch.zeros(3, 4)),
+            r"x: shape \(3, 4\): allowed: that of runs=2",
+        ),
         (lambda: A.stocha(torch.zeros(3), 0.5), r"generator=None: stocha draws here"),
         (lambda: A.make("rrelu")(torch.zeros(3)), r"generator=None: rrelu draws here"),
         (lambda: A.make("gumbel_stoch")(torch.zeros(3)), r"generator=None: gumbel_stoch draws"),

@@ -272,6 +272,7 @@ def test_arms_are_values() -> None:
         ),
         (lambda: Arm.parse("anneal(p=0.3)"), r"p=0.3: allowed: start and end"),
         (lambda: Arm.parse("stocha(p=x)"), r"p='x': allowed: a number"),
+        (lambda: Arm.parse("stocha(0.5,p=0.6)"), r"p is given twice"),
         (lambda: Arm.parse(""), r"arm='': "),
         (lambda: Arm.parse("silu(0.1"), r"arm='silu\(0.1'"),
     ],

@@ -251,8 +251,8 @@ class RReLU(Activation):
 
     def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3) -> None:
         super().__init__()
-        if not 0 < lower <= upper:
-            raise ValueError(f"lower={lower}, upper={upper}: allowed: 0 < lower <= upper")
+        if not 0 < lower <= upper < math.inf:
+            raise ValueError(f"lower={lower}, upper={upper}: allowed: 0 < lower <= upper < inf")
         self.lower, self.upper = lower, upper
 
     @property
@@ -425,7 +425,15 @@ class Gate(nn.Module):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logit of α, in x's shape."""
+        """Return the logit of α, in x's shape.
+
+        Raises ValueError for an x of other runs or another width: values of several rows would be
+        one gate's.
+        """
+        other_runs = self.runs is not None and x.shape[:1] != (self.runs,)
+        if other_runs or (self.input == "layer" and x.shape[-1:] != (self.features,)):
+            wanted = f"runs={self.runs}, width={self.features}"
+            raise ValueError(f"x: shape {tuple(x.shape)}: allowed: that of {wanted}")
         near = x.clamp(-_FAR, _FAR).reshape(self.runs or 1, -1, self.features)
         # features first: hidden units then lie along long rows; for one feature it is a view
         columns = near.transpose(1, 2) if self.features > 1 else near.view(near.shape[0], 1, -1)

@@ -437,7 +437,10 @@ def _named(text: str, reading: dict[str, Value]) -> Phase:
     given: dict[str, str] = {}
     if arguments and "=" not in arguments[0] and word in ("stocha", "expected"):
         given["p"] = arguments.pop(0)
-    given |= dict(_option(argument) for argument in arguments)
+    for option, value in map(_option, arguments):
+        if option in given:
+            raise ValueError(f"{text!r}: {option} is given twice")
+        given[option] = value
     if word == "expected":
         return _phase("stocha", _EXPECTED | given, reading)
     return _phase(word, given, reading)

@@ -172,6 +172,9 @@ REFUSED = {
     "quantization_config": [{"load_in_8bit": True}],
     "query_pre_attn_scalar": [256],
     "head_dim": [16],
+    "num_attention_heads": [0],
+    "tie_word_embeddings": ["yes"],
+    "rope_interleaved": [True],
     "vocab_size": [None, "61"],
     "a_field_of_tomorrow": [3],
 }
@@ -202,6 +205,8 @@ def test_real_configurations_of_the_family_are_read() -> None:
     }  # fmt: skip
     found = from_llama_config(smollm, 512)
     assert (found.width, found.kv_heads, found.rope_base, found.context) == (576, 3, 1e5, 512)
+    with pytest.raises(ValueError, match=r"^context=0: allowed:"):
+        from_llama_config(smollm, 0)
     with pytest.raises(ValueError, match=r"^context=9000: allowed: at most 8192"):
         from_llama_config(smollm, 9000)
 

@@ -36,13 +36,7 @@ _INERT = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
     *("initializer_range", "attention_dropout", "pretraining_tp", "chunk_size_feed_forward"),
     *("id2label", "label2id", "return_dict", "output_attentions", "output_hidden_states"),
-    *(
-        "problem_type",
-        "is_llama_config",
-        "rope_interleaved",
-        "_attn_implementation",
-        "_name_or_path",
-    ),
+    *("problem_type", "is_llama_config", "_attn_implementation"),
 }
 """Fields of a config.json that change no logit of a model without dropout."""
 
@@ -79,6 +73,11 @@ def from_llama_config(config: Mapping[str, Any], context: int | None = None) -> 
         if number(_PART, 1.0, among) != 1:
             raise ValueError(f"{_PART}={among[_PART]}: allowed: 1, all of a head is rotated")
     heads, width = number("num_attention_heads"), number("hidden_size")
+    if heads < 1:
+        raise ValueError(f"num_attention_heads={heads}: allowed: 1 or more")
+    tied = config.get("tie_word_embeddings", False)
+    if tied not in (True, False, None):
+        raise ValueError(f"tie_word_embeddings={tied!r}: allowed: true, false")
     if width // heads != number("head_dim", width // heads):
         raise ValueError(f"head_dim={config['head_dim']}: allowed: {width // heads}, width / heads")
     longest = number("max_position_embeddings")
@@ -91,10 +90,10 @@ def from_llama_config(config: Mapping[str, Any], context: int | None = None) -> 
         heads=heads,
         kv_heads=number("num_key_value_heads", heads),
         ffn=number("intermediate_size"),
-        context=context or longest,
+        context=longest if context is None else context,
         rope_base=float(number("rope_theta", number("rope_theta", 10_000.0, rope))),
         eps=float(number("rms_norm_eps", 1e-6)),
-        tied=bool(config.get("tie_word_embeddings", False)),
+        tied=bool(tied),
     )
 
 
