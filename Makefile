@@ -13,7 +13,7 @@ book: $(VENV)/.book
 	$(BIN)/stocha book
 
 test: lint
-	$(BIN)/pytest -n $(JOBS) -m "not book and not browser and not cluster"
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not book and not browser and not cluster"
 	$(BIN)/stocha book --scale smoke --output $(SMOKE)
 	STOCHA_BOOK_HTML=$(SMOKE)/_build/html $(BIN)/pytest -m "book or browser" -rs
 

@@ -3,6 +3,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import jupytext
 import nbformat
@@ -237,7 +238,8 @@ def test_a_page_gets_its_cells_and_keeps_the_rest(tmp_path):
     assert update_notebooks([page]) == []
     tags = [cell.metadata.get("tags") for cell in jupytext.reads(text, "py:percent").cells]
     assert tags[1:3] == [["parameters", "hide-input"], ["scales", "hide-input"]]
-    subprocess.run(["ruff", "format", "--check", "--line-length=100", page], check=True)
+    ruff = Path(sys.executable).with_name("ruff")
+    subprocess.run([ruff, "format", "--check", "--line-length=100", page], check=True)
 
 
 @pytest.mark.parametrize(
