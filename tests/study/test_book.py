@@ -1,11 +1,14 @@
 import json
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root, results_root
 from stocha.base.recorded import write_provenance
-from stocha.study.book import build_book, publish, sweep_pages
+from stocha.study.book import _build, build_book, publish, sweep_pages
 from stocha.study.execution_page import execution_page
 from stocha.study.runs import Run
 
@@ -115,3 +118,58 @@ def test_a_cut_provenance_is_found_before_anything_runs(store, monkeypatch, tmp_
     with pytest.raises(UserError, match=f"^{cut}: damaged or edited"):
         build_book("smoke", tmp_path, None, None, False)
     assert not store.exists()
+
+
+BUILDER = """#!/bin/sh
+# stands for jupyter-book: build ROOT --path-output OUTPUT …
+echo $$ >> {folder}/builds
+while [ -e {folder}/slow ]; do sleep 0.1; done
+mkdir -p "$4/_build/html"
+echo front > "$4/_build/html/index.html"
+echo page > "$4/_build/html/page.html"
+"""
+
+
+@pytest.fixture
+def builder(tmp_path):
+    """What `_build` is given: a builder that notes its calls, a project and an output folder."""
+    for name in ("project/book", "out"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml", "book/a.md"):
+        (tmp_path / "project" / name).write_text("text\n")
+    path = tmp_path / "builder"
+    path.write_text(BUILDER.format(folder=tmp_path))
+    path.chmod(0o755)
+    return path, tmp_path / "project", tmp_path / "out"
+
+
+@pytest.mark.parametrize("damage", [None, "gone", "other", "source"])
+def test_a_book_is_built_again_where_a_page_was_lost_or_damaged(builder, tmp_path, damage):
+    page = tmp_path / "out" / "_build" / "html" / "page.html"
+    assert _build(*builder) == 0
+    if damage == "gone":
+        page.unlink()
+    elif damage == "other":
+        page.write_text("pagX\n")
+    elif damage == "source":
+        (tmp_path / "project" / "book" / "a.md").write_text("other\n")
+    assert _build(*builder) == 0
+    assert page.read_text() == "page\n"
+    assert len((tmp_path / "builds").read_text().split()) == (1 if damage is None else 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for it")
+def test_a_build_ends_with_the_command_that_was_killed(builder, tmp_path, wait_for):
+    (tmp_path / "slow").touch()
+    code = "import sys; from pathlib import Path; from stocha.study.book import _build\n"
+    code += "_build(*map(Path, sys.argv[1:]))"
+    command = subprocess.Popen([sys.executable, "-c", code, *map(str, builder)])
+    wait_for((tmp_path / "builds").is_file)
+    (pid,) = wait_for(lambda: (tmp_path / "builds").read_text().split())
+    command.kill()
+    command.wait()
+    wait_for(lambda: not psutil.pid_exists(int(pid)) or _is_dead(int(pid)), 10)
+
+
+def _is_dead(pid):
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

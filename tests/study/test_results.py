@@ -5,12 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from stocha.base.files import locked
 from stocha.base.paths import project_root
+from stocha.base.result import Result
+from stocha.study.results import obtain
 
 EXPERIMENT = '''
 """An experiment that counts its calls."""
@@ -373,3 +378,26 @@ def test_a_recorded_page_takes_its_result_from_the_record(project):
     table = Path(done.stdout.strip(), "tables", "curve.csv")
     recorded = project.root / "results" / "50_tiny" / "curve.csv"
     assert table.read_bytes() == recorded.read_bytes()
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """A configuration without a field."""
+
+
+def _at_once(config, progress=None):
+    return Result({}, {"best": 1.0})
+
+
+def test_the_time_of_a_result_is_not_that_of_the_wait_for_another_process(store):
+    entry = obtain(_at_once, _Nothing())
+    told = []
+    with locked(entry.lock):
+        waiter = threading.Thread(
+            target=obtain, args=(_at_once, _Nothing(), lambda *state: told.append(state), True)
+        )
+        waiter.start()
+        time.sleep(1.0)
+    waiter.join()
+    assert told[0][2] == "waiting for another process that computes this"
+    assert entry.provenance()["seconds"] < 0.5
