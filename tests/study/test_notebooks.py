@@ -1,8 +1,13 @@
+import re
+import shlex
+from itertools import pairwise
+
 import pytest
 
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root
 from stocha.study.book import chapters
+from stocha.study.commands import parse_assignments
 from stocha.study.notebooks import all_notebooks, read_notebook
 
 
@@ -58,3 +63,13 @@ def test_a_missing_notebook_names_those_that_exist(tmp_path):
     (tmp_path / "10_real.py").write_text("")
     with pytest.raises(UserError, match=r"no notebook .*10_rael\.py; .* holds 10_real\.py"):
         read_notebook(tmp_path / "10_rael.py")
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/reexecute.md", "book/sweeps.md"])
+def test_the_commands_that_readers_are_shown_name_parameters_that_are_there(page):
+    text = (project_root() / page).read_text().replace("\\\n", " ")
+    for line in re.findall(r"^ *stocha run (notebooks/.*)$", text, re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        given = [word for flag, word in pairwise(words) if flag == "-p"]
+        for path in sorted(project_root().glob(words[0])):
+            parse_assignments(read_notebook(path), given)
