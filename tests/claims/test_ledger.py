@@ -1,5 +1,6 @@
 import hashlib
 import math
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -9,16 +10,20 @@ from hypothesis import strategies as st
 from stocha.base.errors import UserError
 from stocha.base.recorded import write_provenance
 from stocha.base.statistics import Estimate, estimate
+from stocha.claims.all import CLAIMS
 from stocha.claims.ledger import (
     Assessment,
     Band,
     Claim,
+    Part,
     Tables,
     Verdict,
+    assess,
     both,
     claim,
     claims_in,
     ledger,
+    of_parts,
     within,
 )
 
@@ -133,3 +138,24 @@ def test_claims_stand_in_the_ledgers_order_once_each():
     assert [each.id for each in claims_in(module)] == ["T2", "Q9", "Q10"]
     with pytest.raises(AssertionError, match="an id stands twice"):
         claims_in(module, module)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda each: each.id)
+def test_an_assessment_gives_its_estimates_as_numbers(claim):
+    found = assess(claim, Tables())
+    verdicts = {part.verdict for part in found.parts}
+    assert bool(verdicts) is (found.verdict is not Verdict.NOT_STUDIED)
+    if found.verdict is Verdict.REPLICATED:
+        assert verdicts == {Verdict.REPLICATED}
+    elif verdicts:
+        assert found.verdict in verdicts | {Verdict.PARTLY}
+
+
+def test_an_estimate_over_too_few_runs_decides_nothing():
+    few = Part("x", Estimate(0.5, 0.45, 0.55), Band(0.4, 0.6), n=2, least=3)
+    assert few.verdict is Verdict.NOT_RESOLVED
+    assert replace(few, n=3).verdict is Verdict.REPLICATED
+    assert replace(few, n=3, band=None).verdict is Verdict.ANSWERED
+    assessment = of_parts(replace(few, n=3), replace(few, name="y"))
+    assert assessment.verdict is Verdict.PARTLY
+    assert assessment.estimate == "x 0.500 [0.450, 0.550]; y 0.500 [0.450, 0.550]"

@@ -5,8 +5,8 @@ words. Where its criterion has a number, text and function read it from one cons
 
     @claim("T2", "ReLU: about half is small.", f"The interval lies in {HALF}.", source=POST, page=…)
     def relu_half(tables: Tables) -> Assessment:
-        found = estimate(…)
-        return Assessment(within(found, *HALF), found.text())
+        values = …  # one a run
+        return of_parts(Part("first layer", estimate(values), HALF, n=len(values)))
 """
 
 import enum
@@ -75,6 +75,33 @@ def both(*parts: Verdict) -> Verdict:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One estimate that a verdict rests on, and the band that its criterion holds it against."""
+
+    name: str
+    found: Estimate
+    """Both ends equal the mean for a number without an interval."""
+    band: Band | None
+    """None for an open question, which is answered by an interval without zero."""
+    unit: str = ""
+    n: int = 0
+    """Independent runs; 0 where the interval is not one over runs."""
+    interval: str = "95 %"
+    least: int = 2
+    """Over fewer runs it decides nothing."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What this estimate alone says."""
+        if self.n and self.n < self.least:
+            return Verdict.NOT_RESOLVED
+        if self.band is None:
+            apart = self.found.low > 0 or self.found.high < 0
+            return Verdict.ANSWERED if apart else Verdict.NOT_RESOLVED
+        return within(self.found, *self.band)
+
+
+@dataclass(frozen=True)
 class Assessment:
     """A verdict and the estimate it rests on, in words with its interval."""
 
@@ -82,6 +109,14 @@ class Assessment:
     estimate: str
     beside: str = ""
     """Estimates that help to read it and decide nothing."""
+    parts: tuple[Part, ...] = ()
+    """The estimates as numbers, for the forest plot and `claims.json`."""
+
+
+def of_parts(*parts: Part, spec: str = ".3f", beside: str = "") -> Assessment:
+    """The assessment that rests on all of `parts` alike."""
+    text = "; ".join(f"{part.name} {part.found.text(spec)}".strip() for part in parts)
+    return Assessment(both(*(part.verdict for part in parts)), text, beside, parts)
 
 
 class Tables:

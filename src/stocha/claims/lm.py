@@ -1,11 +1,22 @@
 """L1–L6 and L8–L11: what the first campaign's tables say of the paper's claims."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 
-from stocha.claims.ledger import Assessment, Band, Claim, Tables, Verdict, both, claim, within
+from stocha.claims.ledger import (
+    Assessment,
+    Band,
+    Claim,
+    Part,
+    Tables,
+    Verdict,
+    both,
+    claim,
+    within,
+)
 from stocha.lm.campaign import (
     LEAST_SEEDS,
     Difference,
@@ -26,6 +37,7 @@ ALONE = f"silu{FT}"
 GONE = 0.9
 """Share of the spike that must be gone a quarter of the fine-tuning later."""
 SPARSE = Band(0.9, math.inf)
+ABOVE_ZERO = Band(0, math.inf)
 MOST = 2
 """Probes that must agree, of three."""
 
@@ -39,7 +51,12 @@ def _above_zero(parts: list[Difference], beside: list[Difference]) -> Assessment
     if all(part.seeds == 0 for part in parts):
         return NOTHING
     shown, other = ("; ".join(part.text() for part in some) for some in (parts, beside))
-    return Assessment(both(*(_VERDICTS[part.sign] for part in parts)), shown, other)
+    verdict = both(*(_VERDICTS[part.sign] for part in parts))
+    return Assessment(verdict, shown, other, tuple(map(_part, parts)))
+
+
+def _part(found: Difference, band: Band = ABOVE_ZERO, unit: str = "nats") -> Part:
+    return Part(found.name.rstrip(":"), found.estimate, band, unit, found.seeds, least=LEAST_SEEDS)
 
 
 @_paper(
@@ -107,7 +124,7 @@ def l3_spike_and_recovery(tables: Tables) -> Assessment:
         return _above_zero([rise], [beyond])
     assessment = _above_zero([rise, beyond], [])
     share = found["gone"].mean() / found["rise"].mean()
-    return Assessment(assessment.verdict, f"{assessment.estimate} ({share:.0%} of it)")
+    return replace(assessment, estimate=f"{assessment.estimate} ({share:.0%} of it)")
 
 
 @_paper(
@@ -163,7 +180,7 @@ def l6_sparsity_above_90_percent(tables: Tables) -> Assessment:
         text += f"; lowest, {label(str(means.idxmin()))}: {means.min():.3f}"
     enough = found.seeds >= LEAST_SEEDS
     verdict = within(found.estimate, *SPARSE) if enough else Verdict.NOT_RESOLVED
-    return Assessment(verdict, text)
+    return Assessment(verdict, text, parts=(_part(found, SPARSE, "share of neurons"),))
 
 
 @_paper(
@@ -215,7 +232,9 @@ def l10_downstream_between(tables: Tables) -> Assessment:
     if verdict is Verdict.REPLICATED and together < MOST:
         verdict = Verdict.PARTLY
     beside = _listed(*_beats_and_trails(probes, usual)) if usual else ""
-    return Assessment(verdict, _listed(beats, trails), beside)
+    named = ((probe, half[probe]) for probe in beats for half in (beats, trails))
+    parts = (replace(_part(one), name=f"{probe}: {one.name}") for probe, one in named)
+    return Assessment(verdict, _listed(beats, trails), beside, tuple(parts))
 
 
 def _in_most(signs: list[int]) -> Verdict:

@@ -1,9 +1,12 @@
 """Q1–Q6: the questions that the two posts leave open."""
 
+from dataclasses import replace
 from functools import partial
 
-from stocha.base.statistics import Estimate, estimate
-from stocha.claims.ledger import Assessment, Claim, Tables, Verdict, claim
+import pandas as pd
+
+from stocha.base.statistics import estimate
+from stocha.claims.ledger import Assessment, Claim, Part, Tables, Verdict, claim
 from stocha.claims.toy import CLASSIFICATION, final_losses
 from stocha.lm.campaign import by_seed, paired, recorded
 
@@ -16,17 +19,22 @@ _PAIRED = (
 _question = partial(claim, criterion=_PAIRED, source=_SOURCE)
 
 
-def _under_relu(tables: Tables, arms: dict[str, str], reference: str) -> dict[str, Estimate]:
+def _under_relu(tables: Tables, arms: dict[str, str], reference: str) -> dict[str, pd.Series]:
     """Final loss under ReLU of each arm (shown name → arm) minus the reference's, paired."""
     final = tables(GRADUAL, "final")
     wide = final.pivot(index="run", columns="arm", values="val_loss_relu")
-    return {name: estimate(wide[arm] - wide[reference]) for name, arm in arms.items()}
+    return {name: wide[arm] - wide[reference] for name, arm in arms.items()}
 
 
-def _answer(differences: dict[str, Estimate]) -> Assessment:
-    resolved = any(found.low > 0 or found.high < 0 for found in differences.values())
-    text = "; ".join(f"{name} {found.text('+.4f')}" for name, found in differences.items())
-    return Assessment(Verdict.ANSWERED if resolved else Verdict.NOT_RESOLVED, text)
+def _answer(differences: dict[str, pd.Series]) -> Assessment:
+    """Answered where one of the differences, a value a run, is apart from zero."""
+    parts = tuple(
+        Part(name, estimate(values), None, "nats", len(values))
+        for name, values in differences.items()
+    )
+    resolved = any(part.verdict is Verdict.ANSWERED for part in parts)
+    text = "; ".join(f"{part.name} {part.found.text('+.4f')}" for part in parts)
+    return Assessment(Verdict.ANSWERED if resolved else Verdict.NOT_RESOLVED, text, parts=parts)
 
 
 @_question(
@@ -49,7 +57,7 @@ def q1_gradual_against_flip(tables: Tables) -> Assessment:
     control = paired(losses, "anneal", "silu+ft(0.1)")
     if control.seeds == 0:
         return found
-    return Assessment(found.verdict, found.estimate, f"language model: {control.text()}")
+    return replace(found, beside=f"language model: {control.text()}")
 
 
 @_question(
@@ -73,7 +81,7 @@ def q3_input_dependent(tables: Tables) -> Assessment:
     """The two learned gates against StochA's fixed p, each with its own activation."""
     final = final_losses(tables, "val_loss")
     gated = {"learnable": "learnable_stoch", "Gumbel": "gumbel_stoch"}
-    return _answer({name: estimate(final[arm] - final["stocha"]) for name, arm in gated.items()})
+    return _answer({name: final[arm] - final["stocha"] for name, arm in gated.items()})
 
 
 Q4 = Claim("Q4", _SOURCE, "Uncertainty from sampled activations, as with Bayesian dropout?")

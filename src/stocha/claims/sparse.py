@@ -1,6 +1,9 @@
 """L7: what sparsity gains on a CPU, from the tables of chapter 32."""
 
-from stocha.claims.ledger import Assessment, Tables, Verdict, claim
+import math
+
+from stocha.base.statistics import Estimate
+from stocha.claims.ledger import Assessment, Band, Part, Tables, claim
 
 PAGE = "32_sparse_ffn"
 WIDTH, NEURONS, SPARSITY, THREADS = 2048, 8192, 0.9, 1
@@ -25,14 +28,10 @@ def l7_speed_of_the_ffn(tables: Tables) -> Assessment:
     case = (speed["threads"] == THREADS) & (speed["sparsity"] == SPARSITY)
     found = speed[shape & case].set_index("method")
     sparse, screened = found.loc["numba sparse"], found.loc["numba screened"]
-    if sparse["ratio_q1"] >= REPORTED:
-        verdict = Verdict.REPLICATED
-    elif sparse["ratio_q3"] < REPORTED:
-        verdict = Verdict.CONTRADICTED
-    else:
-        verdict = Verdict.NOT_RESOLVED
+    ratio = Estimate(*(float(sparse[f"ratio_{at}"]) for at in ("median", "q1", "q3")))
+    part = Part("sparse FFN", ratio, Band(REPORTED, math.inf), "×", interval="quartiles")
     text = (
         f"{sparse['ratio_median']:.2f}× [quartiles {sparse['ratio_q1']:.2f}, "
         f"{sparse['ratio_q3']:.2f}]; with certified screening {screened['ratio_median']:.2f}×"
     )
-    return Assessment(verdict, text)
+    return Assessment(part.verdict, text, parts=(part,))

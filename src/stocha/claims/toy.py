@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from stocha.base.statistics import Estimate, estimate
-from stocha.claims.ledger import Assessment, Band, Tables, Verdict, both, claim, within
+from stocha.claims.ledger import Assessment, Band, Part, Tables, Verdict, both, claim, of_parts
 
 CLASSIFICATION = "11_toy_classification"
 GATES = "12_gates"
@@ -76,9 +76,14 @@ def t1_ordered(tables: Tables) -> Assessment:
     p_value = float(stats.friedmanchisquare(*final["train_loss"].to_numpy().T).pvalue)
     train, val = _spread(final["train_loss"]), _spread(final["val_loss"])
     ordered = Verdict.REPLICATED if p_value < _SIGNIFICANT else Verdict.NOT_RESOLVED
-    alike = Verdict.REPLICATED if val < _ALIKE else Verdict.CONTRADICTED
+    alike = Part("validation, range", _exact(val), Band(0, _ALIKE), "sd", interval="")
+    order = Part("training, p", _exact(p_value), Band(0, _SIGNIFICANT), interval="")
     text = f"range in sd: training {train:.2f} (Friedman p = {p_value:.2g}), validation {val:.2f}"
-    return Assessment(both(ordered, alike), text)
+    return Assessment(both(ordered, alike.verdict), text, parts=(order, alike))
+
+
+def _exact(value: float) -> Estimate:
+    return Estimate(value, value, value)
 
 
 def _beside(tables: Tables, activation: str) -> str:
@@ -102,13 +107,17 @@ def _beside(tables: Tables, activation: str) -> str:
 
 def _in_band_throughout(tables: Tables, activation: str, band: Band) -> Assessment:
     by_epoch = _first_layer(tables, activation)
-    average = estimate(by_epoch.mean())
-    over_runs = by_epoch.mean(axis="columns")
-    verdict = within(average, *band)
-    if verdict is Verdict.REPLICATED and not over_runs.between(*band).all():
+    average, over_runs = estimate(by_epoch.mean()), by_epoch.mean(axis="columns")
+    ends = Estimate(over_runs.mean(), over_runs.min(), over_runs.max())
+    parts = (
+        Part("average over epochs", average, band, "share", by_epoch.shape[1]),
+        Part("each epoch's mean", ends, band, "share", interval="range"),
+    )
+    verdict = parts[0].verdict
+    if verdict is Verdict.REPLICATED and parts[1].verdict is not Verdict.REPLICATED:
         verdict = Verdict.PARTLY
-    text = f"{average.text()}; by epoch {over_runs.min():.3f} to {over_runs.max():.3f}"
-    return Assessment(verdict, text + _beside(tables, activation))
+    text = f"{average.text()}; by epoch {ends.low:.3f} to {ends.high:.3f}"
+    return Assessment(verdict, text + _beside(tables, activation), parts=parts)
 
 
 @_post(
@@ -144,9 +153,10 @@ def t3_stocha_quarter(tables: Tables) -> Assessment:
 )
 def t4_mixture_none(tables: Tables) -> Assessment:
     """First-layer sparsity of the learnable mixture."""
-    average = estimate(_first_layer(tables, "learnable_stoch").mean())
-    text = average.text(".4f") + _beside(tables, "learnable_stoch")
-    return Assessment(within(average, *_NONE), text)
+    each = _first_layer(tables, "learnable_stoch").mean()
+    part = Part("average over epochs", estimate(each), _NONE, "share", len(each))
+    text = part.found.text(".4f") + _beside(tables, "learnable_stoch")
+    return Assessment(part.verdict, text, parts=(part,))
 
 
 @_post(
@@ -160,10 +170,13 @@ def t4_mixture_none(tables: Tables) -> Assessment:
 def t5_gumbel_falls(tables: Tables) -> Assessment:
     """Gumbel's sparsity against StochA's at the first epoch, and against its own at the end."""
     gumbel, stocha = _first_layer(tables, "gumbel_stoch"), _first_layer(tables, "stocha")
+    runs = gumbel.shape[1]
     start = estimate(gumbel.iloc[0] - stocha.iloc[0])
     ratio = estimate(_last(gumbel) / gumbel.iloc[0])
-    text = f"first epoch minus StochA {start.text()}; end / first epoch {ratio.text('.2f')}"
-    return Assessment(both(within(start, *_NEAR), within(ratio, *_MUCH_SMALLER)), text)
+    return of_parts(
+        Part("first epoch minus StochA", start, _NEAR, "share", runs),
+        Part("end / first epoch", ratio, _MUCH_SMALLER, "ratio", runs),
+    )
 
 
 def _alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) -> pd.DataFrame:
@@ -178,8 +191,8 @@ def _alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) -> pd.
     return chosen.pivot_table(index="epoch", columns="run", values="mean", aggfunc="mean")
 
 
-def _final_alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) -> Estimate:
-    return estimate(_last(_alpha(tables, activation, bottleneck, decay)))
+def _of_alpha(name: str, values: pd.Series, band: Band) -> Part:
+    return Part(name, estimate(values), band, "weight of ReLU", len(values))
 
 
 @_post(
@@ -193,10 +206,10 @@ def _final_alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) 
 def t6_mixture_even(tables: Tables) -> Assessment:
     """The learnable gate's mean α from an early epoch on, with the post's weight decay."""
     alpha = _alpha(tables, "learnable_stoch", _NARROW, decay=True)
-    later = estimate(alpha[alpha.index >= _EARLY].mean())
-    without = _final_alpha(tables, "learnable_stoch", _NARROW, decay=False)
-    text = f"α = {later.text()}; without decay on the gate, at the end {without.text()}"
-    return Assessment(within(later, *_EVEN), text)
+    later = _of_alpha("mean α", alpha[alpha.index >= _EARLY].mean(), _EVEN)
+    without = estimate(_last(_alpha(tables, "learnable_stoch", _NARROW, decay=False)))
+    text = f"α = {later.found.text()}; without decay on the gate, at the end {without.text()}"
+    return Assessment(later.verdict, text, parts=(later,))
 
 
 @_post(
@@ -211,10 +224,10 @@ def t7_gumbel_equilibrates(tables: Tables) -> Assessment:
     """The Gumbel gate's lowest mean α among the early epochs, and its end."""
     alpha = _alpha(tables, "gumbel_stoch", _NARROW, decay=True)
     early = alpha[alpha.index <= _EARLY]
-    lowest = estimate(early.iloc[early.mean(axis="columns").argmin()])
-    end = _final_alpha(tables, "gumbel_stoch", _NARROW, decay=True)
-    text = f"lowest early α {lowest.text()}; at the end {end.text()}"
-    return Assessment(both(within(lowest, *_SILU), within(end, *_EVEN)), text)
+    lowest = early.iloc[early.mean(axis="columns").argmin()]
+    return of_parts(
+        _of_alpha("lowest early α", lowest, _SILU), _of_alpha("at the end", _last(alpha), _EVEN)
+    )
 
 
 @_post(
@@ -226,7 +239,6 @@ def t7_gumbel_equilibrates(tables: Tables) -> Assessment:
 )
 def t8_wide_prefers_relu(tables: Tables) -> Assessment:
     """Both gates' final α in wide layers."""
-    learnable = _final_alpha(tables, "learnable_stoch", _WIDE, decay=True)
-    gumbel = _final_alpha(tables, "gumbel_stoch", _WIDE, decay=True)
-    text = f"α learnable {learnable.text()}, Gumbel {gumbel.text()}"
-    return Assessment(both(within(learnable, *_RELU), within(gumbel, *_RELU)), text)
+    gates = {"α learnable": "learnable_stoch", "α Gumbel": "gumbel_stoch"}
+    last = {name: _last(_alpha(tables, gate, _WIDE, decay=True)) for name, gate in gates.items()}
+    return of_parts(*(_of_alpha(name, values, _RELU) for name, values in last.items()))
