@@ -26,7 +26,7 @@
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
-activation: str = "silu"  # before any switch {relu, silu, gelu, relu2, stocha, bernoulli_silu}
+activation: str = "silu"  # before any switch {relu, silu, gelu, relu2, gelu2, clipped_relu2, leaky_relu2, drelu, rrelu, stocha, bernoulli_silu, dropout, learnable_stoch, gumbel_stoch, xielu, polynorm, ash}
 schedule: str = "swi_ft"  # which activation when {constant, swi_ft, anneal}
 after: str = "relu"  # swi_ft: the activation after the switch {relu, silu}
 alpha: float = 0.1  # swi_ft: share of the steps after the switch (0, 1)

@@ -290,6 +290,89 @@ def test_a_cold_relaxation_is_nearly_a_choice_and_the_expectation_draws_nothing(
     torch.testing.assert_close(calm(x), alpha * F.relu(x) + (1 - alpha) * F.silu(x))
 
 
+# The comparison's: squares, dropout, the trained
+
+
+def test_the_squares_are_their_definitions() -> None:
+    x = normal(400, dtype=torch.float64)
+    torch.testing.assert_close(A.gelu2(x), F.gelu(x) ** 2)
+    torch.testing.assert_close(A.clipped_relu2(x, 2.0), F.hardtanh(x, 0, 2) ** 2)
+    torch.testing.assert_close(A.leaky_relu2(x), torch.where(x > 0, x, x / 2) ** 2)
+    assert torch.equal(A.make("drelu")(x), F.relu(x))
+    assert A.make("drelu").both
+
+
+@pytest.mark.parametrize("granularity", A.GRANULARITY)
+def test_dropout_is_torchs_but_for_its_stream(granularity: str) -> None:
+    act = A.make("dropout", rate=0.25, of="relu", granularity=granularity)
+    x = torch.full((400, 64), 3.0)
+    y = act(x, generator(3))
+    assert set(y.unique().tolist()) <= {0.0, 4.0}
+    dropped = (y == 0).float()
+    if granularity != "layer":
+        assert abs(float(dropped.mean()) - 0.25) < (0.015 if granularity == "element" else 0.1)
+    assert (granularity == "element") == bool(((dropped.mean(1) > 0) & (dropped.mean(1) < 1)).any())
+    assert torch.equal(act.eval()(x), x)
+    assert not act.stochastic
+    bayesian = A.make("dropout", rate=0.25, test="sample").eval()
+    assert not torch.equal(bayesian(x, generator(1)), bayesian(x, generator(2)))
+
+
+def test_xielu_is_that_of_transformers() -> None:
+    theirs = pytest.importorskip("transformers.activations").XIELUActivation(dtype=torch.float64)
+    ours = A.make("xielu").double()
+    x = normal(500, dtype=torch.float64).requires_grad_()
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-6, rtol=1e-6)
+    found = torch.autograd.grad(ours(x).sum(), [x, ours.coefficients.values])
+    wanted = torch.autograd.grad(theirs(x).sum(), [x, theirs.alpha_p, theirs.alpha_n])
+    torch.testing.assert_close(found[0], wanted[0], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found[1], torch.cat(wanted[1:]), atol=1e-5, rtol=1e-5)
+
+
+def test_polynorm_sums_normed_powers() -> None:
+    act, x = A.make("polynorm").double(), normal(6, 16, dtype=torch.float64)
+    weights = torch.tensor([0.2, -0.3, 0.7, 0.1], dtype=torch.float64)
+    act.coefficients.values.data.copy_(weights)
+    wanted = weights[3] + sum(
+        weights[3 - power] * F.rms_norm(x**power, (16,), eps=1e-6) for power in (1, 2, 3)
+    )
+    torch.testing.assert_close(act(x), wanted)
+
+
+def test_ash_opens_where_a_value_exceeds_its_rows_mean_by_z_deviations() -> None:
+    act, x = A.make("ash", alpha=1e4).double(), normal(200, 64, dtype=torch.float64)
+    act.coefficients.values.data.fill_(1.0)
+    bound = x.mean(1, keepdim=True) + x.std(1, correction=0, keepdim=True)
+    torch.testing.assert_close(act(x), torch.where(x > bound, x, 0), atol=0.02, rtol=0)
+    calm = A.make("ash").double()
+    centred = x - x.mean(1, keepdim=True)
+    torch.testing.assert_close(calm(centred), F.silu(centred))
+
+
+@pytest.mark.parametrize("name", ["xielu", "polynorm", "ash"])
+def test_a_stack_of_trained_activations_has_a_runs_numbers_each(name: str) -> None:
+    stack, x = A.make(name, runs=3), normal(3, 5, 8)
+    with torch.no_grad():
+        stack.coefficients.values += normal(*stack.coefficients.values.shape, seed=1, scale=0.2)
+    for run in range(3):
+        single = A.make(name)
+        single.coefficients.values.data.copy_(stack.coefficients.values[run])
+        torch.testing.assert_close(stack(x)[run], single(x[run]))
+    stack.reset_parameters([generator(0)] * 3)
+    torch.testing.assert_close(stack(x)[1], A.make(name)(x[1]))
+
+
+@pytest.mark.parametrize("name", ["xielu", "polynorm", "ash"])
+def test_gradcheck_of_what_is_trained(name: str) -> None:
+    act, x = A.make(name).double(), normal(4, 5, dtype=torch.float64)
+    values = act.coefficients.values.detach().clone().requires_grad_()
+
+    def of(values: Tensor) -> Tensor:
+        return torch.func.functional_call(act, {"coefficients.values": values}, (x,))
+
+    assert torch.autograd.gradcheck(of, values)
+
+
 # Laws of all of them
 
 
@@ -319,10 +402,24 @@ def test_dtype_device_and_shape_are_kept(name: str, dtype: torch.dtype, training
         assert x.grad.dtype == dtype
 
 
-LIMITS = dict.fromkeys(NAMES, (0.0, INF)) | {"rrelu": (-INF, INF)}
+ROWS = ("polynorm", "ash")
+"""They look at a whole row, which an infinity spoils."""
+LIMITS = dict.fromkeys(NAMES, (0.0, INF)) | {
+    "rrelu": (-INF, INF),
+    "leaky_relu2": (INF, INF),
+    "xielu": (INF, INF),
+    "clipped_relu2": (0.0, 36.0),
+}
+SLOPES = dict.fromkeys(NAMES, (0.0, 1.0)) | {
+    "relu2": (0.0, INF),
+    "gelu2": (0.0, INF),
+    "clipped_relu2": (0.0, 0.0),
+    "leaky_relu2": (-INF, INF),
+    "xielu": (-0.3, INF),
+}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ROWS])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("training", [True, False])
 def test_infinities_have_their_limits_and_nan_stays(
@@ -338,10 +435,25 @@ def test_infinities_have_their_limits_and_nan_stays(
     assert bool(nan.isnan().all())
     assert bool(minus.isfinite().all() & two.isfinite().all())
     (grad,) = torch.autograd.grad(y.sum(), x)
-    steep = INF if name == "relu2" else 1
+    shallow, steep = SLOPES[name]
     assert bool((grad[1::5] == steep).all())
     if name != "rrelu":
-        assert bool((grad[0::5] == 0).all())
+        atol = {torch.bfloat16: 0.01, torch.float16: 0.001}.get(dtype, 1e-6)
+        wanted = torch.full_like(grad[0::5], shallow)
+        torch.testing.assert_close(grad[0::5], wanted, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_is_its_own_and_large_values_do_not_overflow(name: str, dtype: torch.dtype) -> None:
+    act, x = A.make(name).to(dtype), normal(5, 8, dtype=dtype)
+    alone = act(x)
+    x = torch.cat([x, 3_000 * x[:1], torch.full((1, 8), INF, dtype=dtype)])
+    x[1, 2] = NAN
+    y = act(x)
+    assert torch.equal(y[[0, 2, 3, 4]], alone[[0, 2, 3, 4]])
+    assert bool(y[5].isfinite().all())
+    assert bool(y[1].isnan().all() & y[6].isnan().all())
 
 
 @pytest.mark.parametrize("positive", A.POSITIVE)
@@ -417,7 +529,8 @@ def test_make_knows_every_name_and_only_gates_have_gates() -> None:
     for name in NAMES:
         act = A.make(name, runs=None, width=3)
         gate = act.gate(x)
-        assert (gate is not None) == (name in GATED) == bool(list(act.parameters()))
+        assert (gate is not None) == (name in GATED)
+        assert (A.shapes(name) is None) == (act.learnt is None) == (not list(act.parameters()))
         if gate is not None:
             assert gate.shape == x.shape
             assert bool(((gate > 0) & (gate < 1)).all())
@@ -443,6 +556,14 @@ def test_make_knows_every_name_and_only_gates_have_gates() -> None:
             r"width=None: .*needs the layer's width",
         ),
         (lambda: A.make("learnable_stoch", runs=0), r"runs=0: allowed: a whole number >= 1"),
+        (lambda: A.make("clipped_relu2", limit=0), r"limit=0: allowed: a finite number > 0"),
+        (lambda: A.make("leaky_relu2", slope=NAN), r"slope=nan: allowed: a finite number >= 0"),
+        (lambda: A.make("dropout", rate=1), r"rate=1: allowed: a number in \[0, 1\)"),
+        (lambda: A.make("dropout", of="gelu"), r"of='gelu': allowed: silu, relu"),
+        (lambda: A.make("xielu", beta=0.8), r"beta=0.8: allowed: a number in \(0, 0.8\)"),
+        (lambda: A.make("ash", alpha=0), r"alpha=0: allowed: a finite number > 0"),
+        (lambda: A.make("polynorm", order=2), r"order=2: polynorm has no such option; .*: none"),
+        (lambda: A.make("dropout")(torch.zeros(3)), r"generator=None: dropout draws here"),
         (lambda: A.make("rrelu", lower=0.5, upper=0.1), r"lower=0.5, upper=0.1: allowed:"),
         (lambda: A.make("rrelu", upper=float("inf")), r"upper=inf: allowed: .* < inf"),
         (

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stocha import activations
@@ -30,6 +30,12 @@ ALPHA = st.floats(0, 1)
 SHAPE = st.sampled_from(["linear", "cosine"])
 
 
+def fits(arm: Arm, total: int) -> bool:
+    """Whether both phases of a switch get a step."""
+    sudden = isinstance(arm, SwiFT) and 0 < arm.alpha < 1
+    return not sudden or 0 < switch_step(arm.alpha, total) < total
+
+
 def run(arm: Arm, total: int) -> list[Phase]:
     return [arm.phase_at(t, total) for t in range(total)]
 
@@ -43,6 +49,7 @@ def test_constant_never_switches(total: int) -> None:
 @given(ALPHA, TOTAL)
 def test_swi_ft_switches_once_at_the_step_it_names(alpha: float, total: int) -> None:
     step = switch_step(alpha, total)
+    assume(fits(SwiFT(alpha), total))
     assert run(SwiFT(alpha), total) == [SILU] * step + [RELU] * (total - step)
     assert abs((total - step) - alpha * total) <= 0.5 + 1e-6
 
@@ -115,6 +122,12 @@ VALUES = {
     "temperature": st.floats(1e-6, 1e6),
     "p": ALPHA,
     "lower": st.floats(0.01, 0.2),
+    "rate": st.floats(0, 0.99),
+    "of": st.sampled_from(activations.DROPOUT_OF),
+    "limit": st.floats(0.1, 100),
+    "slope": st.floats(0, 2),
+    "beta": st.floats(0.01, 0.79),
+    "alpha": st.floats(0.01, 100),
     "upper": st.floats(0.2, 1),
 }
 
@@ -123,7 +136,8 @@ VALUES = {
 def phases(draw: st.DrawFn, names: tuple[str, ...] = activations.names()) -> Phase:
     """Any registered activation with any of its options."""
     name = draw(st.sampled_from(names))
-    modes = activations.GUMBEL_MODES if name == "gumbel_stoch" else activations.MODES
+    special = {"gumbel_stoch": activations.GUMBEL_MODES, "dropout": activations.DROPOUT_MODES}
+    modes = special.get(name, activations.MODES)
     values = VALUES | dict.fromkeys(("train", "test"), st.sampled_from(modes))
     if "input" in defaults(name):
         values["positive"] = st.sampled_from(activations.GATE_POSITIVE)
@@ -159,6 +173,7 @@ def test_arms_have_one_order(arms: list[Arm]) -> None:
 
 @given(ARMS, st.integers(1, 60))
 def test_stretches_tile_the_run(arm: Arm, total: int) -> None:
+    assume(fits(arm, total))
     stretches = list(arm.phases(total))
     assert [phase for _, steps, phase in stretches for _ in range(steps)] == run(arm, total)
     starts = [start for start, _, _ in stretches]
@@ -193,6 +208,8 @@ def test_a_prefix_holds_what_the_steps_so_far_used() -> None:
             "stocha",
         ),
         ("gumbel_stoch(temperature=0.1)", "Gumbel StochA(temperature 0.1)", "gumbel_stoch"),
+        ("xielu(beta=0.4)", "xIELU(beta 0.4)", "xielu"),
+        ("dropout(granularity=layer)", "dropout(granularity layer)", "dropout"),
     ],
 )
 def test_an_arm_has_a_name_a_label_and_a_look(name: str, label: str, look: str) -> None:
@@ -213,6 +230,7 @@ def test_the_parameters_of_a_page_spell_an_arm() -> None:
     assert planned("silu").name == "silu"
     assert planned("silu", "swi_ft").name == "silu+ft(0.1)"
     assert planned("relu", "swi_ft", "silu", 0.2).name == "relu+silu(0.2)"
+    assert planned("dropout", granularity="layer").name == "dropout(granularity=layer)"
     assert planned("stocha", draw="expectation", p=0.3).name == "expected(0.3)"
     assert planned("stocha", "anneal", positive="mixed").name == "anneal(positive=mixed)"
     point = dict.fromkeys(PARAMETERS, 0.5) | {
@@ -230,10 +248,11 @@ def test_a_phase_makes_its_activation_and_shares_a_gate() -> None:
     assert "p=0.75" in repr(Anneal().activation_at(1, 5))
     assert RELU.make().stochastic is False
     cold, hot = (Phase("gumbel_stoch", (("temperature", t),)) for t in (0.1, 2.0))
-    assert cold.gate == hot.gate != Phase("learnable_stoch").gate
+    assert cold.learns == hot.learns != Phase("learnable_stoch").learns
     gate = cold.make().logit
-    assert hot.make(gate=gate).logit is gate
-    assert RELU.gate == ""
+    assert hot.make(learnt=gate).logit is gate
+    assert RELU.learns == ""
+    assert Phase.of("xielu", beta=0.4).learns != Phase("xielu").learns != ""
 
 
 def test_arms_are_values() -> None:
@@ -255,6 +274,11 @@ def test_arms_are_values() -> None:
         (lambda: Anneal(phase=SILU), r"activation='silu': allowed: stocha"),
         (lambda: Alternate(0), r"every=0: allowed: a whole number >= 1"),
         (lambda: Alternate(1, ()), r"turn=\(\): allowed"),
+        (
+            lambda: list(Arm.parse("silu+ft(0.01)").phases(5)),
+            r"alpha=0.01: leaves none of 5 steps on one side .*; allowed: 0, 1, or from 0.1 to 0.9",
+        ),
+        (lambda: SwiFT(0.999).phase_at(0, 5), r"alpha=0.999: leaves none of 5 steps"),
         (lambda: SwiFT(0.1).phase_at(10, 10), r"t=10: allowed: a step from 0 to total - 1 = 9"),
         (lambda: Anneal().phase_at(-1, 10), r"t=-1: allowed"),
         (lambda: Alternate(2).phase_at(0, 0), r"total=0: allowed"),

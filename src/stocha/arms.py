@@ -25,7 +25,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
-from stocha.activations import LABELS, Activation, Gate, defaults, make, names
+from stocha.activations import LABELS, Activation, Learnt, defaults, make, names, shapes
 
 SHAPES = ("linear", "cosine")
 SCHEDULES = ("constant", "swi_ft", "anneal")
@@ -60,18 +60,20 @@ class Phase:
         return dict(self.options)[option]
 
     def make(
-        self, runs: int | None = None, width: int | None = None, gate: Gate | None = None
+        self, runs: int | None = None, width: int | None = None, learnt: Learnt | None = None
     ) -> Activation:
         """Return a new module of it, in training mode; parameters as in `activations.make`."""
         options: dict[str, Any] = dict(self.options)
-        return make(self.activation, runs=runs, width=width, gate=gate, **options)
+        return make(self.activation, runs=runs, width=width, learnt=learnt, **options)
 
     @property
-    def gate(self) -> str:
-        """Which gate it learns: phases with the same can share one; "" for none."""
-        found = dict(self.options)
-        shape = [str(found[o]) for o in ("input", "hidden", "start") if o in found]
-        return "-".join([self.activation, *shape]) if shape else ""
+    def learns(self) -> str:
+        """Which parameters it learns: phases with the same can share them; "" for none."""
+        shape = shapes(self.activation)
+        if shape is None:
+            return ""
+        words = [self.activation, *(str(self[option]) for option in shape)]
+        return "-".join(words).replace(".", "_")  # a torch.nn.ModuleDict's keys hold no point
 
     @property
     def expected(self) -> bool:
@@ -216,7 +218,8 @@ class SwiFT(Arm):
     """Swi+FT(α): `before` for the first 1 − α of all steps, `after` for the rest.
 
     Parameters: `alpha` in [0, 1]: 0 never switches, 1 is `after` from the first step; the step is
-    `switch_step`. Definition in `sources`; claims L3 to L5. Raises ValueError for another alpha.
+    `switch_step`. Definition in `sources`; claims L3 to L5. Raises ValueError for another
+    alpha, and for a run so short that a phase gets no step.
     """
 
     alpha: float
@@ -229,7 +232,14 @@ class SwiFT(Arm):
 
     def phase_at(self, t: int, total: int) -> Phase:
         _check_step(t, total)
-        return self.before if t < switch_step(self.alpha, total) else self.after
+        step = switch_step(self.alpha, total)
+        if step in (0, total) and 0 < self.alpha < 1:
+            least = 0.5 / total
+            raise ValueError(
+                f"alpha={self.alpha:g}: leaves none of {total} steps on one side of the switch; "
+                f"allowed: 0, 1, or from {least:g} to {1 - least:g}"
+            )
+        return self.before if t < step else self.after
 
     def named(self, **reading: Value) -> str:
         begins, alpha = _call(self.before, reading), _text(self.alpha)
@@ -304,7 +314,7 @@ class Anneal(Arm):
 
 @dataclass(frozen=True)
 class Alternate(Arm):
-    """The phases of `turn`, each for `every` steps, over and over; the last may be cut short.
+    """The phases of `turn`, each for `every` steps, over and over, as far as the run is long.
 
     Raises ValueError for an `every` below 1 or no phase.
     """
@@ -344,12 +354,15 @@ def planned(
     """Return the arm that the parameters of a page or a sweep's point spell.
 
     Parameters: `schedule`, "constant", "swi_ft" (to `after` for the last `alpha` of all steps) or
-    "anneal" (p from 1 to 0); the others are StochA's options, `draw` both `train` and `test`.
+    "anneal" (p from 1 to 0); the others are StochA's options, `draw` both `train` and `test`;
+    `granularity` is dropout's too.
     Raises ValueError for a value that is not allowed.
     """
     reading = (("p", p), ("positive", positive), ("granularity", granularity))
     drawn = Phase("stocha", (*reading, ("train", draw), ("test", draw)))
-    first, last = (drawn if name == "stocha" else Phase(name) for name in (activation, after))
+    dropped = Phase.of("dropout", granularity=granularity)
+    known = {"stocha": drawn, "dropout": dropped}
+    first, last = (known.get(name) or Phase(name) for name in (activation, after))
     match schedule:
         case "constant":
             return Constant(first)

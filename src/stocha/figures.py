@@ -33,6 +33,14 @@ COLOURS: dict[str, str] = {
     "gelu": "#e69f00",
     "relu2": "#56b4e9",
     "rrelu": "#767676",
+    "gelu2": "#9a7d0a",
+    "clipped_relu2": "#7b7be0",
+    "leaky_relu2": "#12a5a5",
+    "drelu": "#1f3a68",
+    "dropout": "#e7298a",
+    "xielu": "#b71c1c",
+    "polynorm": "#556b2f",
+    "ash": "#3b3b3b",
 }
 """Each activation's colour, the same in the whole book."""
 
@@ -54,8 +62,16 @@ _DASHES: tuple[Any, ...] = (
     (0, (9, 2)),
     (0, (2, 2)),
     (0, (4, 1, 1, 1)),
+    (0, (6, 3)),
+    (0, (1, 3)),
+    (0, (8, 1)),
+    (0, (3, 1, 3, 3)),
+    (0, (10, 1, 2, 1)),
+    (0, (2, 1, 1, 1)),
+    (0, (5, 5)),
+    (0, (12, 3)),
 )
-_MARKERS = "osD^vP*Xp"
+_MARKERS = "osD^vP*Xph<>d8H|_"
 _INK = "#1a1a1a"
 
 

@@ -35,7 +35,7 @@ def test_prose_plots_and_machinery_change_no_identity(package):
     [
         ("base/elementwise.py", "0.49999994", "0.49999991"),
         ("lm/training.py", "fused=True", "fused=False"),
-        ("activations.py", "torch.lerp", "torch . add"),
+        ("activations/drawn.py", "torch.lerp", "torch . add"),
     ],
 )
 def test_a_changed_number_changes_it(package, file, old, new):

@@ -39,7 +39,7 @@ def test_relu_in_place_of_its_own_is_what_hugging_face_builds(model_type, tokens
     assert torch.equal(logits(model, tokens), before)
 
 
-@pytest.mark.parametrize("name", activations.names())
+@pytest.mark.parametrize("name", [name for name in activations.names() if name != "drelu"])
 def test_every_activation_of_the_study_runs_and_loads_again(name, tokens, tmp_path):
     model = use(tiny(), name, seed=4)
     assert current(model).startswith(name)
@@ -52,7 +52,9 @@ def test_every_activation_of_the_study_runs_and_loads_again(name, tokens, tmp_pa
         if isinstance(layer.act_fn, Keyed):
             layer.act_fn.layer = index
             layer.act_fn.seek(4)
-    assert torch.equal(logits(model, tokens), logits(again, tokens))
+    # Hugging Face's own xIELU comes back with its constants in bfloat16
+    near = {"atol": 2e-3, "rtol": 0} if name == "xielu" else {"atol": 0, "rtol": 0}
+    torch.testing.assert_close(logits(model, tokens), logits(again, tokens), **near)
 
 
 def test_the_activation_between_gate_and_down_is_the_study_s(tokens):
@@ -112,6 +114,8 @@ def test_gradients_flow_through_the_branch_that_each_element_took(tokens):
         (lambda: use(tiny(), "stocha", q=1), "q=1: "),
         (lambda: use(tiny(), "stocha", p=2), "p=2"),
         (lambda: use(tiny(), "relu", p=0.5), "p=0.5: relu has no such option"),
+        (lambda: use(tiny(), "drelu"), "activation='drelu': acts on the up projection too"),
+        (lambda: use(tiny(), "xielu", beta=0.9), "beta=0.9: allowed"),
         (lambda: use(tiny(), "silu+ft(0.1)"), "activation='silu\\+ft"),
         (
             lambda: use(tiny("gemma"), "gelu"),

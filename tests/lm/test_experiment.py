@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stocha.activations import make
 from stocha.base.parameters import at_scale
 from stocha.lm import experiment
 
@@ -35,6 +36,17 @@ def as_written(table: pd.DataFrame) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text))
 
 
+def test_a_trained_activation_is_evaluated_with_what_it_learnt(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path))
+    arm = {"activation": "xielu", "schedule": "constant", "lr": 0.05}
+    run = experiment._Run(at_scale(experiment.Config, "smoke", **arm), lambda *_: None)
+    found = run.result().tables["evaluation"].query("split == 'validation' and form == 'own'")
+    sizes, held = run.sizes, run.held["validation"]
+    own = experiment.evaluation.score(run.model, held, sizes)["loss"]
+    fresh = experiment.evaluation.score(run.model, held, sizes, make("xielu"))["loss"]
+    assert found["loss"].item() == own != fresh
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -44,6 +56,7 @@ def as_written(table: pd.DataFrame) -> pd.DataFrame:
         ({"alpha": 0.999}, "alpha=0.999: none of"),
         ({"heads": 3}, "heads=3: width"),
         ({"activation": "sine"}, "activation='sine': allowed"),
+        ({"activation": "xielu"}, "activation='xielu': learns; allowed: with schedule=constant"),
     ],
 )
 def test_an_impossible_configuration_is_one_clear_line(given, message, tmp_path, monkeypatch):

@@ -361,3 +361,23 @@ def test_misuse_is_one_clear_line() -> None:
     model.use(make("silu"))
     with pytest.raises(ValueError, match="context is 160"):
         model(ids(length=161))
+
+
+@pytest.mark.parametrize("operations", [Plain, Fused])
+def test_drelu_gates_with_both_projections(operations) -> None:
+    model = Decoder(config(), "drelu", operations=operations())
+    ffn, x = model.layers[0].ffn, torch.randn(2, 3, 48, generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+    plain = ffn(x)
+    ffn.probe = seen.append
+    gate, up = torch.nn.functional.linear(x, ffn.gate_up.weight).relu().chunk(2, -1)
+    torch.testing.assert_close(ffn(x), plain)
+    torch.testing.assert_close(plain, (gate * up) @ ffn.down.weight.T)
+    torch.testing.assert_close(seen[0], gate * up)
+
+
+def test_layers_share_an_activation_unless_it_learns() -> None:
+    shared, own = Decoder(config(), "silu").activations, Decoder(config(), "xielu").activations
+    assert shared[0] is shared[1]
+    assert own[0] is not own[1]
+    assert own[0].learnt is not own[1].learnt

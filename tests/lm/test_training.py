@@ -87,13 +87,19 @@ def test_interrupted_at_any_step_and_resumed_it_ends_with_the_same_bits(
     assert_same(whole, finished)
 
 
-def test_an_activation_that_learns_is_resumed_to_the_same_bits(tokens, tmp_path) -> None:
-    arm = Arm.parse("learnable_stoch")
+@pytest.mark.parametrize("name", ["learnable_stoch", "xielu", "polynorm", "ash"])
+def test_an_activation_that_learns_is_resumed_to_the_same_bits(tokens, tmp_path, name) -> None:
+    arm = Arm.parse(name)
     whole = make_run(tokens, tmp_path / "whole", arm)
     start = [weight.clone() for weight in whole.model.activation.parameters()]
     whole.train()
-    learnt = whole.model.activation.parameters()
-    assert any(not torch.equal(a, b) for a, b in zip(start, learnt, strict=True))
+    for layer in whole.model.activations:
+        moved = zip(start, layer.parameters(), strict=True)
+        assert any(not torch.equal(a, b) for a, b in moved)
+    # every layer has its own
+    first, second = (layer.learnt for layer in whole.model.activations)
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
     trunk = make_run(tokens, tmp_path, arm, boundaries=[2])
     trunk.progress = lambda done, total: (_ for _ in ()).throw(Stop) if done == 5 else None
     with pytest.raises(Stop):
@@ -161,15 +167,18 @@ def test_a_switch_is_executed_whatever_the_modules_print(tokens, tmp_path, monke
 def test_a_gate_outlives_its_options_and_is_there_from_the_first_step(tokens, tmp_path) -> None:
     arm = Arm.parse("gumbel_stoch(temperature=2)+gumbel_stoch(0.25,temperature=0.5)")
     run = make_run(tokens, tmp_path, arm)
-    gate = run.model.activation.logit
+    gates = [layer.logit for layer in run.model.activations]
     run.train()
-    assert run.model.activation.logit is gate
+    after = [layer.logit for layer in run.model.activations]
+    assert all(a is b for a, b in zip(gates, after, strict=True))
     assert run.model.activation.temperature == 0.5
     resumed = make_run(tokens, tmp_path, arm)
     resumed.train()
     assert_same(run, resumed)
     make_run(tokens, tmp_path, Arm.parse("learnable_stoch+ft(0.25)")).train()
-    with pytest.raises(ValueError, match=r"^arm=relu\+learnable_stoch\(0.25\): allowed: a gate"):
+    with pytest.raises(
+        ValueError, match=r"^arm=relu\+learnable_stoch\(0.25\): allowed: what it learns"
+    ):
         make_run(tokens, tmp_path, Arm.parse("relu+learnable_stoch(0.25)"))
 
 

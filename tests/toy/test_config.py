@@ -64,7 +64,9 @@ def test_an_experiment_hands_its_settings_on():
 
 
 def test_inference_is_with_an_activation_that_needs_no_training():
-    with pytest.raises(ValueError, match=r"^inference='gumbel_stoch': allowed: .* without a gate$"):
+    with pytest.raises(
+        ValueError, match=r"^inference='gumbel_stoch': allowed: .* that learn nothing$"
+    ):
         ToyConfig(inference=("relu", "gumbel_stoch"))
 
 

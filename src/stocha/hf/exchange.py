@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from stocha.activations import names
+from stocha.activations import make, names
 from stocha.arms import Arm, Constant, Phase
 from stocha.base.streams import generator
 
@@ -50,6 +50,11 @@ class Keyed(nn.Module):
         super().__init__()
         self.phase = parsed(phase) if isinstance(phase, str) else phase
         self.activation = self.phase.make(width=width)
+        if self.activation.both:
+            raise ValueError(
+                f"activation={self.phase.activation!r}: acts on the up projection too, which these "
+                "layers give to no activation; allowed: another"
+            )
         # made by its name alone, it cannot see which layer it is in: the order of making tells
         self.layer: int | str = f"unplaced {next(_unplaced)}" if layer is None else layer
         self.seek(seed)
@@ -98,7 +103,7 @@ def use(
     Chapter *Use it on your own model*.
     """
     family(model)
-    if activation in THEIRS:
+    if activation in THEIRS and not (options and activation in names()):
         if options:
             option, value = next(iter(options.items()))
             raise ValueError(f"{option}={value!r}: {activation} has no such option; allowed: none")
@@ -200,4 +205,5 @@ def recomputing() -> bool:
 
 
 for _name in names():
-    register(_name)
+    if not make(_name).both:
+        register(_name)

@@ -48,9 +48,9 @@ def at_step(
 
 
 def _checked(phase: Phase) -> Phase:
-    if phase.gate:
+    if phase.learns:
         raise ValueError(
-            f"activation={phase.activation!r}: no optimizer would see the gate that it learns; "
+            f"activation={phase.activation!r}: no optimizer would see what it learns; "
             "allowed: an activation without parameters"
         )
     return phase

@@ -16,6 +16,9 @@ from stocha.activations import Activation, StochA, make
 from stocha.base.streams import Generators, generator
 from stocha.lm.model import Decoder, LayerNoise
 
+Use = Activation | Sequence[Activation]
+"""What `Decoder.use` takes."""
+
 QUANTILES = (0.05, 0.5, 0.95)
 ROWS = 8
 """Windows evaluated at a time."""
@@ -57,9 +60,9 @@ def choices(
 
 
 @contextmanager
-def using(model: Decoder, activation: Activation | None) -> Iterator[None]:
+def using(model: Decoder, activation: Use | None) -> Iterator[None]:
     """Put `model` in evaluation mode with `activation` (None: its own), and restore it after."""
-    before, training = model.activation, model.training
+    before, training = model.activations, model.training
     model.eval()
     model.use(activation if activation is not None else before)
     try:
@@ -77,7 +80,7 @@ def fixed_noise(first_row: int, rows: int) -> LayerNoise:
     ]
 
 
-def token_losses(model: Decoder, ids: Tensor, activation: Activation | None = None) -> Tensor:
+def token_losses(model: Decoder, ids: Tensor, activation: Use | None = None) -> Tensor:
     """Return the cross-entropy in nats of every target [count, context] of ids [count, context+1].
 
     Parameters: `activation` to evaluate with; None is the model's own.
@@ -103,9 +106,7 @@ def recalled(ids: Tensor) -> Tensor:
     return F.pad(seen, (1, 0))
 
 
-def context_gain(
-    model: Decoder, ids: Tensor, activation: Activation | None = None
-) -> dict[str, float]:
+def context_gain(model: Decoder, ids: Tensor, activation: Use | None = None) -> dict[str, float]:
     """Return how well a model uses its context, on targets whose window holds the answer.
 
     `recall_loss` and `other_loss`, of `recalled` targets of ids [count, context + 1] and of the
@@ -133,7 +134,7 @@ def score(
     model: Decoder,
     ids: Tensor,
     byte_lengths: NDArray[np.int64],
-    activation: Activation | None = None,
+    activation: Use | None = None,
 ) -> dict[str, float]:
     """Return `loss` (mean, nats a token), its standard error over windows, and `bits_per_byte`.
 
@@ -154,7 +155,7 @@ def score(
     }
 
 
-def zeros(model: Decoder, ids: Tensor, activation: Activation | None = None) -> list[Tensor]:
+def zeros(model: Decoder, ids: Tensor, activation: Use | None = None) -> list[Tensor]:
     """Return per layer which outputs of the activation are exactly 0: bool [tokens, ffn].
 
     The tokens are the inputs of the windows `ids` [count, context + 1], in order.
@@ -221,7 +222,7 @@ class Thresholded(Activation):
 
     def __init__(self, inner: Activation, threshold: float) -> None:
         super().__init__()
-        self.inner, self.threshold = inner, threshold
+        self.inner, self.threshold, self.both = inner, threshold, inner.both
 
     @property
     def stochastic(self) -> bool:
@@ -233,12 +234,14 @@ class Thresholded(Activation):
 
 
 def threshold_curve(
-    model: Decoder, ids: Tensor, activation: Activation, thresholds: Sequence[float]
+    model: Decoder, ids: Tensor, activation: Use, thresholds: Sequence[float]
 ) -> list[dict[str, float]]:
     """Return for each threshold the loss in nats and the sparsity it buys: the SiLU trade-off."""
+    with using(model, activation):
+        whole = model.activations
     rows: list[dict[str, float]] = []
     for threshold in thresholds:
-        cut = Thresholded(activation, threshold)
+        cut = [Thresholded(own, threshold) for own in whole]
         mean = torch.stack([mask.float().mean() for mask in zeros(model, ids, cut)]).mean()
         loss = float(token_losses(model, ids, cut).mean())
         rows.append({"threshold": threshold, "loss": loss, "sparsity": float(mean)})

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from stocha.activations import Activation, make
+from stocha.activations import Activation, make, names
 from stocha.arms import PARAMETERS, Arm, planned, switch_step
 from stocha.base.parameters import check, parameter
 from stocha.base.result import Progress, Result
@@ -42,9 +42,7 @@ class Config:
     Raises ValueError for an impossible value, before any work.
     """
 
-    activation: str = parameter(
-        "silu", "before any switch", "{relu, silu, gelu, relu2, stocha, bernoulli_silu}"
-    )
+    activation: str = parameter("silu", "before any switch", f"{{{', '.join(names())}}}")
     schedule: str = parameter("swi_ft", "which activation when", "{constant, swi_ft, anneal}")
     after: str = parameter("relu", "swi_ft: the activation after the switch", "{relu, silu}")
     alpha: float = parameter(0.1, "swi_ft: share of the steps after the switch", "(0, 1)")
@@ -90,6 +88,10 @@ class Config:
         check(self)
         assert self.shape  # refuses widths that do not fit together
         total = self.optimisation.steps(self.context)
+        if self.schedule != "constant" and self.arm.begins.learns:
+            raise ValueError(
+                f"activation={self.activation!r}: learns; allowed: with schedule=constant"
+            )
         if self.schedule == "swi_ft" and not 0 < self.switch < total:
             raise ValueError(
                 f"alpha={self.alpha:g}: none of {total} steps is left on one side of the switch"
@@ -208,8 +210,8 @@ class _Run:
     def result(self) -> Result:
         self.trainer.train()
         self.model = self.trainer.model
-        total = self.config.steps
-        self.final = self.config.arm.activation_at(total - 1, total)
+        self.final = self.model.activations  # what they learn is the model's
+        self.forms: dict[str, evaluation.Use] = {"own": self.final, "relu": make("relu")}
         tables = {
             "splits": _splits(self.text),
             "curve": self._curve(),
@@ -316,7 +318,7 @@ class _Run:
     def _zeros(self) -> dict[str, pd.DataFrame]:
         sample = self.held["validation"][: max(2, self.config.windows // 2)]
         parts, unions = [], []
-        for form, used in {"own": self.final, "relu": make("relu")}.items():
+        for form, used in self.forms.items():
             zero = evaluation.zeros(self.model, sample, used)
             parts.append(pd.DataFrame(evaluation.sparsity(zero)).assign(form=form))
             spans = [k for k in (1, 2, 4, 8, 16, 32) if k <= len(sample)]
@@ -335,11 +337,10 @@ class _Run:
         return pd.DataFrame(evaluation.threshold_curve(self.model, few, self.final, cuts))
 
     def _probes(self) -> pd.DataFrame:
-        forms = {"own": self.final, "relu": make("relu")}
         return pd.DataFrame(
             {"form": form, **probes.score(self.model, probe, used)}
             for probe in self.asked
-            for form, used in forms.items()
+            for form, used in self.forms.items()
         )
 
     def _metrics(self, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The decoder: pre-norm, grouped-query attention with RoPE, gated feed-forward, any activation."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import cast
 
 import torch
@@ -89,7 +90,7 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """A Llama-family language model whose activation can be exchanged.
 
-    Parameters: `config`; `activation`, its name or a module that every layer shares; `seed` of the
+    Parameters: `config`; `activation`, its name or a module, as in `use`; `seed` of the
     initialisation: every matrix from N(0, 0.02²), those that write to the residual stream (`out`,
     `down`) divided by √(2·layers), norms 1; `operations`, the set that it is computed with, by
     default the one for a CPU (`stocha.lm.fast`): results agree to rounding. Chapter *Protocol*.
@@ -104,10 +105,10 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.operations = config, operations or Fused()
-        shared = make(activation) if isinstance(activation, str) else activation
+        first = make(activation) if isinstance(activation, str) else activation
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(
-            Block(config, shared, self.operations) for _ in range(config.layers)
+            Block(config, own, self.operations) for own in _each(first, config.layers)
         )
         self.norm = Norm(config, self.operations)
         self.head = nn.Linear(config.width, config.vocabulary, bias=False)
@@ -138,14 +139,23 @@ class Decoder(nn.Module):
 
     @property
     def activation(self) -> Activation:
-        """The activation in force in every layer."""
+        """The activation in force, as the first layer has it."""
         return self.layers[0].ffn.activation
 
-    def use(self, activation: Activation) -> None:
-        """Put `activation` in force in every layer, in the model's train or eval mode."""
-        for block in self.layers:
-            block.ffn.activation = activation
-        activation.train(self.training)
+    @property
+    def activations(self) -> list[Activation]:
+        """The activation in force in every layer; what it learns is the layer's own."""
+        return [block.ffn.activation for block in self.layers]
+
+    def use(self, activation: Activation | Sequence[Activation]) -> None:
+        """Put `activation` in force in every layer, in the model's train or eval mode.
+
+        All layers share it, or, where it learns, each but the first has a copy. A sequence has one
+        for each layer.
+        """
+        each = _each(activation, len(self.layers))
+        for block, own in zip(self.layers, each, strict=True):
+            block.ffn.activation = own.train(self.training)
 
     def cache(self, batch: int) -> list[KVCache]:
         """Return an empty cache of every layer for `batch` sequences."""
@@ -182,3 +192,12 @@ class Decoder(nn.Module):
         """Return the summed cross-entropy in nats of `targets` [batch, length]."""
         x = self.hidden(ids, noise).flatten(0, 1)
         return self.operations.head_loss(x, self.head.weight, targets.flatten().to(x.device))
+
+
+def _each(activation: Activation | Sequence[Activation], layers: int) -> Sequence[Activation]:
+    """What every layer gets: see `Decoder.use`."""
+    if isinstance(activation, Sequence):
+        return activation
+    if activation.learnt is None:
+        return [activation] * layers
+    return [activation, *(deepcopy(activation) for _ in range(layers - 1))]

@@ -79,16 +79,19 @@ class Plain:
         noise: Generators | None = None,
         probe: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
-        """Return (act(x·Gᵀ) ⊙ x·Uᵀ)·Dᵀ [..., width].
+        """Return (act(x·Gᵀ) ⊙ x·Uᵀ)·Dᵀ [..., width]; (act(x·Gᵀ) ⊙ act(x·Uᵀ))·Dᵀ for one of both.
 
         Parameters: `x` [..., width]; `gate_up` [2·ffn, width], G above U; `down` [width, ffn], D;
-        `noise`, needed if the activation draws; `probe`, called with act(x·Gᵀ) [..., ffn].
+        `noise`, needed if the activation draws; `probe`, called with act(x·Gᵀ) [..., ffn], or
+        with the product where the activation is one of both.
         """
         gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
         hidden = activation(gate, noise)
+        if activation.both:
+            hidden = hidden * activation(up, noise)
         if probe is not None:
             probe(hidden)
-        return F.linear(hidden * up, down)
+        return F.linear(hidden if activation.both else hidden * up, down)
 
     def head_loss(self, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         """Return the summed cross-entropy in nats of the logits x·Eᵀ.

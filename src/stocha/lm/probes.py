@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from stocha.activations import Activation
 from stocha.base.streams import stream_seed
-from stocha.lm.evaluation import fixed_noise, using
+from stocha.lm.evaluation import Use, fixed_noise, using
 from stocha.lm.model import Decoder
 
 ROWS = 32
@@ -263,7 +262,7 @@ def _copy(vocabulary: int, count: int, length: int, rng: np.random.Generator) ->
 
 
 def log_likelihoods(
-    model: Decoder, probe: Items, activation: Activation | None = None
+    model: Decoder, probe: Items, activation: Use | None = None
 ) -> NDArray[np.float64]:
     """Return the summed log-likelihood in nats of every answer [items, choices]."""
     count, choices, length = probe.ids.shape
@@ -287,7 +286,7 @@ def log_likelihoods(
     return torch.cat(out).view(count, choices).numpy()
 
 
-def _one_pass(model: Decoder, probe: Items, activation: Activation | None) -> NDArray[np.float64]:
+def _one_pass(model: Decoder, probe: Items, activation: Use | None) -> NDArray[np.float64]:
     out = []
     with using(model, activation):
         for start in range(0, len(probe.ids), ROWS):
@@ -298,9 +297,7 @@ def _one_pass(model: Decoder, probe: Items, activation: Activation | None) -> ND
     return torch.cat(out).numpy()
 
 
-def score(
-    model: Decoder, probe: Items, activation: Activation | None = None
-) -> dict[str, float | str]:
+def score(model: Decoder, probe: Items, activation: Use | None = None) -> dict[str, float | str]:
     """Return a probe's row: questions, choices, accuracy, mean margin in nats, and their errors.
 
     The margin of a question is the true answer's log-likelihood less that of the best other.

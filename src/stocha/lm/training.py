@@ -228,18 +228,23 @@ class Run:
             start += gradient.numel()
 
     def _check_gates(self) -> None:
-        """Refuse what would leave a gate untrained: the optimizer holds those of the first step."""
-        gates = [phase.gate for _, _, phase in self.arm.phases(self.total)]
-        for before, gate in pairwise(gates):
-            if gate and gate != before:
-                raise ValueError(f"arm={self.arm.name}: allowed: a gate from the first step on")
+        """Refuse what no step would train: the optimizer holds what the first step learns."""
+        learnt = [phase.learns for _, _, phase in self.arm.phases(self.total)]
+        for before, after in pairwise(learnt):
+            if after and after != before:
+                raise ValueError(
+                    f"arm={self.arm.name}: allowed: what it learns, from the first step on"
+                )
 
     def _use(self, step: int) -> None:
-        """Put the activation of `step` in force, unless it is; a gate outlives its options."""
+        """Put the activation of `step` in force, unless it is; what is learnt outlives options."""
         phase = self.arm.phase_at(step, self.total)
         if phase != self.phase:
-            kept = getattr(self.model.activation, "logit", None)
-            self.model.use(phase.make(gate=kept if phase.gate == self.phase.gate else None))
+            kept = [
+                own.learnt if phase.learns == self.phase.learns else None
+                for own in self.model.activations
+            ]
+            self.model.use([phase.make(learnt=learnt) for learnt in kept])
             self.phase = phase
 
     def _check(self, loss: float, norm: float) -> None:

@@ -142,7 +142,7 @@ def _fit(config: ToyConfig, data: ToyData, watch: Watch | None) -> tuple[Ensembl
             loss_sum += gradients(order[:, first : first + config.batch_size], noise.at(step))
             adam.step()
             # a gate that is out of force stands still, its moments too
-            if used := network.activations.phase.gate:
+            if used := network.activations.phase.learns:
                 gates[used].step()
             step += 1
         history.train_loss[:, epoch] = (loss_sum / samples).cpu()
@@ -264,5 +264,5 @@ def submit_all(configs: Sequence[ToyConfig], pool: Executor) -> list[Future[Hist
 def _relative_cost(config: ToyConfig) -> float:
     """A guess at what a training takes: a gate costs most, then the noise (41_performance)."""
     phase = config.plan.begins
-    per_unit = 1.0 + phase.make(width=1).stochastic + 2.0 * bool(phase.gate)
+    per_unit = 1.0 + phase.make(width=1).stochastic + 2.0 * bool(phase.learns)
     return per_unit * (20 + sum(config.widths)) * config.total_steps * config.runs
