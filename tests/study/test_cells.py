@@ -264,6 +264,11 @@ def test_a_page_that_is_not_there_is_named(tmp_path):
         update_notebooks([tmp_path / "nothing.py"])
 
 
+def test_what_is_no_notebook_is_refused():
+    with pytest.raises(UserError, match=r"^README\.md: allowed: a text notebook"):
+        update_notebooks([Path("README.md")])
+
+
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("[0-9]*.py"))
 
 

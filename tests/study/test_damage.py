@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root
 from stocha.base.recorded import read_table
-from stocha.study.commands import parse_assignments
 from stocha.study.notebooks import all_notebooks
 from stocha.study.recorded import read_record
 from stocha.study.runs import Entry
@@ -119,7 +118,7 @@ VALUES = st.text(max_size=12) | st.sampled_from(["[]", "[,]", "nan", "1e999", "N
 def test_what_is_typed_on_the_command_line_is_taken_or_refused_in_one_line(notebook, typed):
     said = ""
     try:
-        given = parse_assignments(notebook, [f"{name}={value}" for name, value in typed])
+        given = notebook.parse([f"{name}={value}" for name, value in typed])
         notebook.run(notebook.declaration.resolve(given))
     except UserError as error:
         said = str(error)

@@ -7,7 +7,6 @@ import pytest
 from stocha.base.errors import UserError
 from stocha.base.paths import project_root
 from stocha.study.book import chapters
-from stocha.study.commands import parse_assignments
 from stocha.study.notebooks import all_notebooks, read_notebook
 
 
@@ -72,4 +71,4 @@ def test_the_commands_that_readers_are_shown_name_parameters_that_are_there(page
         words = shlex.split(line, comments=True)
         given = [word for flag, word in pairwise(words) if flag == "-p"]
         for path in sorted(project_root().glob(words[0])):
-            parse_assignments(read_notebook(path), given)
+            read_notebook(path).parse(given)

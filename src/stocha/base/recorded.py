@@ -3,22 +3,25 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from stocha.base.errors import UserError
 from stocha.base.files import digest, read_json, write_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PROVENANCE = "provenance.json"
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> "pd.DataFrame":
     """The recorded table in the CSV at `path`.
 
     Raises FileNotFoundError where nothing is recorded there, and UserError, which names the file,
     where it has not the bytes that were recorded.
     """
+    import pandas as pd
+
     data = path.read_bytes()
     require_recorded(path, data)
     try:

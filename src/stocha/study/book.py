@@ -10,6 +10,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from stocha.base.errors import UserError
 from stocha.base.files import digest, locked, write_bytes, write_text
@@ -17,6 +20,8 @@ from stocha.base.machine import cores
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root, results_root, runs_root
 from stocha.study.commands import (
+    Fresh,
+    Threads,
     exit_code,
     make_requests,
     perform,
@@ -47,16 +52,20 @@ class Page:
 
 
 def build_book(
-    scale: str, output: Path | None, jobs: int | None, threads: int | None, fresh: bool
+    scale: Annotated[str, typer.Option(help="smoke, book or full.")] = "book",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the built book; default: _build.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Notebooks at once; default: one a core.")
+    ] = None,
+    threads: Threads = None,
+    fresh: Fresh = False,
 ) -> int:
-    """Run the notebooks at `scale`, publish them, build the book; print the front page's path.
+    """Run every notebook, build the book (a warning is an error), print its front page's path.
 
-    A notebook whose run is current is not run again, and a book whose sources are unchanged is not
-    built again. Returns the exit code: 1 where a notebook failed (no book is built then) or the
-    build gave a warning.
-
-    Raises:
-        UserError: an unknown scale, impossible jobs or threads, or the book's packages are missing.
+    A notebook whose run is current is not run again, a book whose sources are unchanged is not
+    built again, and none is built where a notebook failed: exit code 1.
     """
     builder = Path(sys.executable).with_name("jupyter-book")
     if not builder.is_file():

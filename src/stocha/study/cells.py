@@ -20,7 +20,9 @@ import tokenize
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from stocha.base.errors import UserError
 from stocha.base.files import write_text
@@ -167,10 +169,14 @@ def held_to_experiment(text: str) -> str:
     return text
 
 
-def update_notebooks(paths: Iterable[Path]) -> list[Path]:
-    """Write the cells of the notebooks anew from their experiments; returns those that changed."""
+def update_notebooks(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks that name an experiment.")],
+) -> list[Path]:
+    """Write the parameter and scale cells of notebooks anew from their experiments."""
     changed = []
-    for path in paths:
+    for path in notebooks:
+        if path.suffix != ".py":
+            raise UserError(f"{path}: allowed: a text notebook (.py, percent format)")
         try:
             text = path.read_text(encoding="utf-8")
             held = held_to_experiment(text)

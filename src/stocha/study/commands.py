@@ -1,10 +1,15 @@
-"""What `stocha run` and `stocha notebooks` do, once the command line has been read."""
+"""`stocha run` and `stocha notebooks`, and what other commands share with them."""
 
 import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
 
 from stocha.base import machine
 from stocha.base.errors import UserError
@@ -16,26 +21,33 @@ from stocha.study.pool import execute_all
 from stocha.study.progress import Progress
 from stocha.study.runs import clear_leftovers
 
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Notebooks at once, each its own process.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", "-t", help="Numeric threads a notebook; default: cores / jobs."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Recompute what is done already.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="May be given many times."),
+]
+
 
 def run_notebooks(
-    paths: Sequence[Path], assignments: Sequence[str], jobs: int, threads: int | None, fresh: bool
+    notebooks: Annotated[list[Path], typer.Argument(help="Text notebooks, e.g. notebooks/11_*.py")],
+    parameter: Assignments = None,
+    jobs: Jobs = 1,
+    threads: Threads = None,
+    fresh: Fresh = False,
 ) -> int:
-    """Execute the notebooks at `paths`; return the exit code (`exit_code`).
+    """Execute notebooks, each with the same parameters, and store every run.
 
-    Everything is checked before anything runs.
-
-    Raises:
-        UserError: a notebook, parameter, value, number of jobs or threads, or the run store is not
-        usable.
+    A run that is done already is skipped. Exit code: 0 all done, 1 a cell failed, 2 a mistake in
+    the call (found before anything runs), 130 interrupted.
     """
-    notebooks = [read_notebook(path) for path in paths]
-    threads = threads_per_job(jobs, threads)
-    requests = make_requests(
-        ((notebook, parse_assignments(notebook, assignments)) for notebook in notebooks),
-        threads,
-        fresh,
-    )
-    outcomes = perform(requests, jobs)
+    read = [read_notebook(path) for path in notebooks]
+    points = [(notebook, notebook.parse(parameter or ())) for notebook in read]
+    outcomes = perform(make_requests(points, threads_per_job(jobs, threads), fresh), jobs)
     for outcome in outcomes:
         if outcome.status != "failed":
             print(outcome.run.folder)
@@ -105,23 +117,6 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     return 2 if failed and all(outcome.refused for outcome in failed) else int(bool(failed))
 
 
-def parse_assignments(notebook: Notebook, assignments: Iterable[str]) -> dict[str, Value]:
-    """The typed values that `name=value` texts give to the notebook's parameters."""
-    given: dict[str, Value] = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        name = name.strip()
-        if not equals:
-            raise UserError(f"-p {assignment!r}: must read NAME=VALUE")
-        if name in given:
-            raise UserError(f"-p {name}: given twice")
-        try:
-            given[name] = notebook.declaration[name].parse(text)
-        except UserError as error:
-            raise UserError(f"{notebook.stem}: {error}") from None
-    return given
-
-
 def threads_per_job(jobs: int, threads: int | None) -> int:
     """Numeric threads for each of `jobs` processes: as asked, else an equal share of the cores."""
     available = machine.cores()
@@ -148,21 +143,25 @@ def require_writable(folder: Path) -> None:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from None
 
 
-def describe_notebooks(part: str | None) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """A heading and rows (name, type, default, meaning) for each notebook named like `part`."""
-    chosen = [notebook for notebook in all_notebooks() if (part or "") in notebook.stem]
+def list_notebooks(
+    name: Annotated[
+        str | None, typer.Argument(help="Only notebooks whose name holds this.")
+    ] = None,
+) -> None:
+    """List the notebooks with their parameters, types, defaults and meaning."""
+    chosen = [notebook for notebook in all_notebooks() if (name or "") in notebook.stem]
     if not chosen:
-        raise UserError(f"no notebook whose name holds {part!r}")
-    return [
-        (
-            f"{notebook.source}  {notebook.title}",
-            [
-                (parameter.name, parameter.type, _default(notebook, parameter), _meaning(parameter))
-                for parameter in notebook.declaration.parameters
-            ],
-        )
-        for notebook in chosen
-    ]
+        raise UserError(f"no notebook whose name holds {name!r}")
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:  # a line a parameter, for other programs
+        console.width = 1000
+    for notebook in chosen:
+        console.print(f"{notebook.source}  {notebook.title}", style="bold")
+        table = Table(box=None, padding=(0, 2), show_header=False)
+        for one in notebook.declaration.parameters:
+            limits = f", {one.allowed}" if one.allowed else ""
+            table.add_row(one.name, one.type, _default(notebook, one), one.meaning + limits)
+        console.print(table)
 
 
 def _default(notebook: Notebook, parameter: Parameter) -> str:
@@ -175,7 +174,3 @@ def _default(notebook: Notebook, parameter: Parameter) -> str:
     if parameter.default is not None or not by_scale:
         return str(parameter.default)
     return ", ".join(f"{scale} {value}" for scale, value in by_scale.items())
-
-
-def _meaning(parameter: Parameter) -> str:
-    return f"{parameter.meaning}, {parameter.allowed}" if parameter.allowed else parameter.meaning

@@ -17,15 +17,16 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 
 from stocha.base import identity, machine
 from stocha.base.errors import UserError
 from stocha.base.files import read_json, write_text
 from stocha.base.paths import project_root, results_root
-from stocha.study.notebooks import python_text, read_notebook
+from stocha.study.notebooks import Notebook, python_text, read_notebook
 
 Values = dict[str, str]
 """Place, as "curve.csv: loss" or "metrics: best" → everything that stands there, as text."""
@@ -77,23 +78,28 @@ def _parse(path: Path, _: int) -> list[dict[str, Any]]:
     return found
 
 
-def extend(commit: str, path: Path, assignments: Sequence[str]) -> list[str]:
-    """Compare the notebook at `path` as `commit` and as the working tree execute it.
+def extend(
+    commit: Annotated[str, typer.Argument(help="The version to compare with.")],
+    notebook: Annotated[Path, typer.Argument(help="Executed at smoke scale by both versions.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="For both.")
+    ] = None,
+) -> int:
+    """Note that COMMIT's code and today's give the same numbers, if they do to the last byte.
 
-    Both run at smoke scale with the parameters `assignments`, each with a run store, a cache and
-    compiled kernels of its own. Where they agree, an entry is added. Returns what differs.
-
-    Args:
-        commit: a commit of this repository.
-        path: the notebook.
-        assignments: `name=value`, for both.
-
-    Raises:
-        UserError: no such commit or notebook, one of the executions fails, or the working tree has
-            changes that are not committed.
+    Each version has a run store, a cache and compiled kernels of its own. Exit code 1, and a line
+    for each difference, where they do not agree.
     """
+    page, given = read_notebook(notebook), parameter or []
+    page.parse(given)
+    differences = _compare(commit, page, given)
+    for difference in differences:
+        print(difference)
+    return int(bool(differences))
+
+
+def _compare(commit: str, notebook: Notebook, assignments: Sequence[str]) -> list[str]:
     root = project_root()
-    notebook = read_notebook(path)
     old = _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
     now = machine.commit()
     if now["dirty"]:

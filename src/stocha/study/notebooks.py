@@ -4,7 +4,7 @@ import ast
 import functools
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +133,27 @@ class Notebook:
     @functools.cached_property
     def _identity(self) -> str:
         return identity.combined(self.files)
+
+    def parse(self, assignments: Iterable[str]) -> dict[str, Value]:
+        """The typed values that `name=value` texts give to its parameters.
+
+        Raises:
+            UserError: a text that is none, an unknown name or one given twice, or a value that is
+                not allowed.
+        """
+        given: dict[str, Value] = {}
+        for assignment in assignments:
+            name, equals, text = assignment.partition("=")
+            name = name.strip()
+            if not equals:
+                raise UserError(f"-p {assignment!r}: must read NAME=VALUE")
+            if name in given:
+                raise UserError(f"-p {name}: given twice")
+            try:
+                given[name] = self.declaration[name].parse(text)
+            except UserError as error:
+                raise UserError(f"{self.stem}: {error}") from None
+        return given
 
     def run(self, resolved: Mapping[str, Value]) -> Run:
         """The place of the page with these parameters."""

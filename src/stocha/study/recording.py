@@ -1,16 +1,16 @@
 """Recorded results: the tables of full-scale runs, committed, and what the README says of them."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from stocha.base.errors import UserError
 from stocha.base.files import replace_folder, write_text
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root, results_root
 from stocha.base.recorded import write_provenance
-from stocha.claims.all import CLAIMS
-from stocha.claims.ledger import Verdict, ledger
 from stocha.study.notebooks import Notebook, read_notebook
 from stocha.study.recorded import describe, file_hashes
 from stocha.study.runs import Run
@@ -19,15 +19,15 @@ _BEGIN, _END = "<!-- findings: written by `stocha readme` -->", "<!-- end of fin
 _RECORDED = ("parameters.json", "metrics.json")
 
 
-def record_runs(paths: Sequence[Path]) -> list[Path]:
-    """Copy tables, metrics and provenance of each notebook's full-scale run to `results/<stem>/`.
+def record_runs(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks whose tables to record.")],
+) -> list[Path]:
+    """Copy the tables of finished full-scale runs to results/, with their provenance.
 
-    Raises:
-        UserError: the full-scale run of a notebook, as its source is now, is not done; nothing is
-            copied then.
+    Nothing is copied where the full-scale run of one of them, as its source is now, is not done.
     """
     runs: list[tuple[Notebook, Run]] = []
-    for path in paths:
+    for path in notebooks:
         notebook = read_notebook(path)
         resolved = _full(notebook)
         run = notebook.run(resolved)
@@ -64,6 +64,9 @@ def _full(notebook: Notebook) -> dict[str, Value]:
 
 def findings() -> str:
     """Markdown: the assessed claims with estimate and verdict, and how many are not yet studied."""
+    from stocha.claims.all import CLAIMS  # pandas takes a second that other commands need not spend
+    from stocha.claims.ledger import Verdict, ledger
+
     table = ledger(CLAIMS)
     studied = table[table["verdict"] != Verdict.NOT_STUDIED.value]
     lines = ["| | claim | our estimate [95 % interval] | verdict |", "|---|---|---|---|"]
@@ -84,8 +87,8 @@ def readme_text(current: str) -> str:
     return f"{head}{_BEGIN}\n{findings()}\n{_END}{tail}"
 
 
-def write_readme() -> Path:
-    """Bring the findings in README.md up to date with `results/`; return its path."""
+def write_readme() -> list[Path]:
+    """Write the findings, computed from results/, into README.md."""
     path = project_root() / "README.md"
     try:
         current = path.read_text(encoding="utf-8")
@@ -93,4 +96,4 @@ def write_readme() -> Path:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(f"cannot read {path}: {reason}") from None
     write_text(path, readme_text(current))
-    return path
+    return [path]

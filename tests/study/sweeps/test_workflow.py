@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stocha.base.errors import UserError
-from stocha.study.commands import parse_assignments
 from stocha.study.notebooks import read_notebook
 from stocha.study.runs import Run
 from stocha.study.sweeps.workflow import command, read_workflow
@@ -60,7 +59,7 @@ def test_the_command_makes_the_very_point(notebook, values):
     assert (program, verb) == (str(Path(sys.executable).with_name("stocha")), "run")
     assert Path(path).resolve() == notebook.path
     assert set(rest[::2]) <= {"-p"}
-    again = notebook.declaration.resolve(parse_assignments(notebook, rest[1::2]))
+    again = notebook.declaration.resolve(notebook.parse(rest[1::2]))
     assert notebook.run(again) == notebook.run(point)
 
 

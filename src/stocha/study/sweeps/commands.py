@@ -1,13 +1,16 @@
-"""What `stocha sweep …` does, once the command line has been read."""
+"""`stocha sweep …`."""
 
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from stocha.base.errors import UserError
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root, runs_root
-from stocha.study.commands import exit_code, make_requests, perform, threads_per_job
+from stocha.study.commands import Jobs, exit_code, make_requests, perform, threads_per_job
 from stocha.study.notebooks import read_notebook
 from stocha.study.progress import duration
 from stocha.study.recorded import all_records
@@ -16,10 +19,20 @@ from stocha.study.sweeps.specification import read_sweep
 from stocha.study.sweeps.state import STATUSES, State, Status, read_state
 
 _SHOWN = 20
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP.yml", help="e.g. sweeps/toy_p.yml")]
+Outside = Annotated[
+    bool,
+    typer.Option("--outside", help="Its notebook may lie outside the project; it will be run."),
+]
 
 
-def plan(path: Path, jobs: int, every: bool, outside: bool) -> None:
-    """Print the points with their status, and the time that finished ones predict for the rest."""
+def plan(
+    path: SweepFile,
+    jobs: Jobs = 1,
+    every: Annotated[bool, typer.Option("--all", help="Show every point.")] = False,
+    outside: Outside = False,
+) -> None:
+    """Show the points, what is done already, and the time predicted from finished ones."""
     _require_jobs(jobs)
     state = read_state(read_sweep(path, outside))
     sweep = state.sweep
@@ -34,8 +47,16 @@ def plan(path: Path, jobs: int, every: bool, outside: bool) -> None:
         print(f"  … and {len(rows) - len(shown)} more: --all shows them")
 
 
-def run(path: Path, jobs: int, threads: int | None, retry: bool, outside: bool) -> int:
-    """Execute what is not done; return 1 where any point is failed at the end, else 0."""
+def run(
+    path: SweepFile,
+    jobs: Jobs = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", help="Numeric threads a point.")
+    ] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Run failed points again.")] = False,
+    outside: Outside = False,
+) -> int:
+    """Execute the points that are not done; exit code 1 where any has failed at the end."""
     sweep = read_sweep(path, outside)
     threads = threads_per_job(jobs, threads)
     state = read_state(sweep)
@@ -54,8 +75,8 @@ def run(path: Path, jobs: int, threads: int | None, retry: bool, outside: bool) 
     return exit_code(outcomes) or int(bool(failed))
 
 
-def status(path: Path, jobs: int, outside: bool) -> None:
-    """Print how many points are done, running, failed and waiting, and the time left."""
+def status(path: SweepFile, jobs: Jobs = 1, outside: Outside = False) -> None:
+    """Show how many points are done, running, failed and waiting, and the time left."""
     _require_jobs(jobs)
     state = read_state(read_sweep(path, outside))
     _print_counts(state, jobs)
@@ -64,19 +85,25 @@ def status(path: Path, jobs: int, outside: bool) -> None:
             print(f"  {wanted}: {point_run.id}  {state.sweep.label(point)}")
 
 
-def collect(path: Path, output: Path | None, outside: bool) -> None:
-    """Write the tidy table of the finished points and print its path."""
+def collect(
+    path: SweepFile,
+    output: Annotated[
+        Path | None, typer.Option(help="CSV to write; default: results/SWEEP/points.csv.")
+    ] = None,
+    outside: Outside = False,
+) -> list[Path]:
+    """Write one tidy table, with run ids, of the points that are done."""
     sweep = read_sweep(path, outside)
     state = read_state(sweep)
     missing = len(sweep.points) - len(state.with_status("done", "recorded"))
     written = write_collection(sweep, state, output)
     if missing:
         print(f"{missing} of {len(sweep.points)} points are not done yet", file=sys.stderr)
-    print(written)
+    return [written]
 
 
-def page(path: Path, outside: bool) -> int:
-    """Collect, execute the page notebook on the table and print where the executed page is."""
+def page(path: SweepFile, outside: Outside = False) -> int:
+    """Execute a notebook page: table, figure over the swept parameter, links to every run."""
     sweep = read_sweep(path, outside)
     if not sweep.swept:
         raise UserError(f"{path}: one point: allowed: two or more, for a page on them")
@@ -93,7 +120,7 @@ def page(path: Path, outside: bool) -> int:
 
 
 def recorded() -> None:
-    """Print of every folder of `results/` whether today gives what is in it."""
+    """Show which recorded tables the code of today would give, or what has changed since."""
     for record in all_records():
         notebook = read_notebook(project_root() / record.notebook)
         full = notebook.declaration.resolve({"scale": "full"})
