@@ -62,17 +62,14 @@ main = typer.Typer(
     help="Run the notebooks of *Stochastic activations, reproduced* and build the book.",
 )
 
-for name, command in {
-    "run": run_notebooks,
-    "notebooks": list_notebooks,
-    "book": build_book,
-    "record": record_runs,
-    "recorded": sweeps.recorded,
-    "lineage": extend,
-    "cells": update_notebooks,
-    "readme": write_readme,
-}.items():
-    main.command(name)(command)
+main.command("run")(run_notebooks)
+main.command("notebooks")(list_notebooks)
+main.command("book")(build_book)
+main.command("record")(record_runs)
+main.command("recorded")(sweeps.recorded)
+main.command("lineage")(extend)
+main.command("cells")(update_notebooks)
+main.command("readme")(write_readme)
 
 sweep = typer.Typer(no_args_is_help=True, help="Plan, run, watch and collect parameter sweeps.")
 main.add_typer(sweep, name="sweep")
