@@ -1,16 +1,18 @@
 """Q1–Q6: the questions that the two posts leave open."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 
-from stocha.base.statistics import estimate
+from stocha.base.statistics import Estimate, estimate
 from stocha.claims.ledger import Assessment, Claim, Part, Tables, Verdict, claim
 from stocha.claims.toy import CLASSIFICATION, final_losses
 from stocha.lm.campaign import by_seed, paired, recorded
 
 GRADUAL = "13_gradual_or_sudden"
+UNCERTAINTY = "18_uncertainty"
 _SOURCE = "the two posts"
 _PAIRED = (
     "Answered where a 95 % interval of the difference in final validation loss, paired over "
@@ -84,7 +86,45 @@ def q3_input_dependent(tables: Tables) -> Assessment:
     return _answer({name: final[arm] - final["stocha"] for name, arm in gated.items()})
 
 
-Q4 = Claim("Q4", _SOURCE, "Uncertainty from sampled activations, as with Bayesian dropout?")
+OVERLAP = 1 / 3
+"""Test samples a training sample: splits of one data set overlap, and their losses with them."""
+
+
+def over_splits(values: pd.Series) -> Estimate:
+    """The mean over splits and its interval, widened for their overlap (Nadeau and Bengio 2003)."""
+    found, n = estimate(values), len(values)
+    half = (found.high - found.mean) * math.sqrt(1 + n * OVERLAP)
+    return Estimate(found.mean, found.mean - half, found.mean + half)
+
+
+def per_split(scores: pd.DataFrame, measure: str, method: str, peer: str) -> pd.Series:
+    """`method` − `peer` of every split, a mean over the data sets."""
+    wide = scores.pivot_table(index="split", columns=["method", "data"], values=measure)
+    return (wide[method] - wide[peer]).mean(axis=1)
+
+
+@claim(
+    "Q4",
+    "Uncertainty from sampled activations, as with Bayesian dropout? (StochA minus Monte Carlo "
+    "dropout, 20 draws each.)",
+    "Answered where a 95 % interval of the difference in test loss, a mean over the data sets and "
+    "paired over splits, widened for their overlap, excludes zero.",
+    source=_SOURCE,
+    page=UNCERTAINTY,
+)
+def q4_uncertainty(tables: Tables) -> Assessment:
+    """Against dropout; the other peers stand beside and decide nothing."""
+    scores = tables(UNCERTAINTY, "scores")
+
+    def against(peer: str) -> Estimate:
+        return over_splits(per_split(scores, "nll", "stocha", peer))
+
+    part = Part("minus dropout", against("dropout"), None, "nats", scores["split"].nunique())
+    named = {"single": "one network", "temperature": "temperature", "ensemble": "ensemble"}
+    beside = "; ".join(f"minus {named[p]} {against(p).text('+.4f')}" for p in named)
+    return Assessment(part.verdict, f"{part.name} {part.found.text('+.4f')}", beside, (part,))
+
+
 Q5 = Claim(
     "Q5",
     _SOURCE,
