@@ -99,8 +99,8 @@ def over_splits(values: pd.Series) -> Estimate:
 
 def per_split(scores: pd.DataFrame, measure: str, method: str, peer: str) -> pd.Series:
     """`method` − `peer` of every split, a mean over the data sets."""
-    wide = scores.pivot_table(index="split", columns=["method", "data"], values=measure)
-    return (wide[method] - wide[peer]).mean(axis=1)
+    wide = scores.pivot_table(index=["split", "data"], columns="method", values=measure)
+    return (wide[method] - wide[peer]).groupby("split").mean()
 
 
 @claim(

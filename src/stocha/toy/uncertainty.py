@@ -291,7 +291,7 @@ def theirs(config: Config, posed: Problem, p: float, split: int) -> Draws:
         optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=1e-4)
         model.train()
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(data.y_train)).split(config.batch_size):
+            for rows in torch.randperm(len(data.y_train)).split(config.batch_size):  # type: ignore[no-untyped-call]
                 optimizer.zero_grad()
                 F.cross_entropy(model(data.x_train[rows]), data.y_train[rows]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
