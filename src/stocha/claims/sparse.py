@@ -28,7 +28,7 @@ def l7_speed_of_the_ffn(tables: Tables) -> Assessment:
     case = (speed["threads"] == THREADS) & (speed["sparsity"] == SPARSITY)
     found = speed[shape & case].set_index("method")
     sparse, screened = found.loc["numba sparse"], found.loc["numba screened"]
-    ratio = Estimate(*(float(sparse[f"ratio_{at}"]) for at in ("median", "q1", "q3")))
+    ratio = Estimate(*sparse[["ratio_median", "ratio_q1", "ratio_q3"]].astype(float))
     part = Part("sparse FFN", ratio, Band(REPORTED, math.inf), "×", interval="quartiles")
     text = (
         f"{sparse['ratio_median']:.2f}× [quartiles {sparse['ratio_q1']:.2f}, "
