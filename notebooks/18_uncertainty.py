@@ -88,7 +88,7 @@ for peer in ("dropout", "single", "ensemble", "stocha mean", "stocha few"):
 # %% mystnb={"figure": {"name": "fig-uncertainty", "caption": "Every method minus one deterministic network, a mean over four data sets: test loss (left, lower is better) and the area under the ROC curve that tells inputs from inside and outside by predictive entropy (right, higher is better). Bars are 95 % intervals over 20 splits, widened for their overlap."}, "image": {"alt": "Two dot plots of eight methods against one network. On the left dropout, the ensemble and Laplace have the lowest losses and StochA lies between them and zero, its bar across zero. On the right Laplace, the ensemble and dropout are to the right of zero and StochA stays near it."}} tags=["remove-input"]
 figure, axes = plt.subplots(1, 2, sharey=True, figsize=(figures.WIDTH, 3.4))
 peers = [name for name in named if name != "single"][::-1]
-words = {"nll": "loss / nats", "auroc_entropy": "AUROC, outside or not"}
+words = {"nll": "difference in loss / nats", "auroc_entropy": "difference in AUROC"}
 rows = []
 for ax, (measure, word) in zip(axes, words.items(), strict=True):
     for place, name in enumerate(peers):
@@ -100,7 +100,7 @@ for ax, (measure, word) in zip(axes, words.items(), strict=True):
         ax.plot([found.low, found.high], [place, place], color=colour)
         ax.plot(found.mean, place, "o", color=colour)
     ax.axvline(0, color="#767676", linewidth=1)
-    ax.set_xlabel(f"{word}, minus one network")
+    ax.set_xlabel(word)
 axes[0].set_yticks(range(len(peers)), [named[name] for name in peers])
 run.table("differences", pd.DataFrame(rows))
 plt.show()
@@ -112,7 +112,7 @@ run.figure_data("differences")
 # All measures, means over data sets and splits. The **calibration error** of a finite sample is never zero: its
 # *bias* is what a perfectly calibrated forecaster with the same probabilities gets from as many
 # samples, and only the excess is miscalibration. AURC is the mean error of the surest inputs, over all shares of
-# them. *Information* is the part of the entropy in which draws disagree.
+# them. AUROC is by entropy, or by *information*, the part of the entropy in which draws disagree.
 
 # %% tags=["remove-input"]
 shown = {
@@ -123,11 +123,11 @@ shown = {
     "ece": "ECE",
     "ece_bias": "its bias",
     "aurc": "AURC",
-    "auroc_entropy": "AUROC entropy",
-    "auroc_information": "AUROC information",
+    "auroc_entropy": "AUROC",
+    "auroc_information": "by information",
 }
 table = scores.groupby("method")[list(shown)].mean().loc[list(named)]
-table = table.rename(index=named, columns=shown).rename_axis("method").round(4)
+table = table.rename(index=named, columns=shown).rename_axis(None).round(3)
 table.assign(passes=table["passes"].astype(int)).astype(str).replace("nan", "—")
 
 # %% [markdown]
@@ -137,7 +137,7 @@ table.assign(passes=table["passes"].astype(int)).astype(str).replace("nan", "—
 
 # %% tags=["remove-input"]
 table = scores.pivot_table(index="method", columns="data", values="auroc_entropy")
-table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).round(2)
+table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).rename_axis(None).round(2)
 
 # %% [markdown]
 # ## How it was compared
@@ -146,8 +146,8 @@ table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).round(2)
 # and wine, and new toy data in each. From outside are two classes of digits that no training saw, another pair in each split, and elsewhere
 # the test inputs with every feature moved by three standard deviations. Every method with a setting chooses among five by validation loss:
 # StochA and `stochact` {cite:p}`stochact2026` the probability of SiLU, dropout its rate, temperature scaling its temperature,
-# Laplace its prior precision. Laplace is our own, of the last layer in closed form: the package `laplace-torch` would
-# bring a dozen others. `stochact` is called as it is published; it mixes ReLU and SiLU for all x, as the toy post does, StochA here for x < 0 only.
+# Laplace its prior precision. Laplace is our own, of the last layer in closed form: the package `laplace-torch` needs
+# ten others, torchvision among them. `stochact` is called as it is published; it mixes ReLU and SiLU for all x, as the toy post does, StochA here for x < 0 only.
 #
 # Splits of one data set share samples, so the variance of a mean over n splits is taken as s²(1/n + 1/3), with a third as many
 # test as training samples, instead of s²/n. The networks are small and the data easy: what is said here need not hold for images.
@@ -156,4 +156,5 @@ table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).round(2)
 
 # %% tags=["hide-input"]
 check = run.result(uncertainty.run, uncertainty.Config(**run.parameters)).tables["scores"]
-check.groupby("method", sort=False)[["passes", "nll", "accuracy"]].mean().round(3)
+means = check.groupby("method")[["passes", "nll", "accuracy"]].mean()
+means.reindex(list(named)).dropna().rename(index=named, columns=shown).round(3)
