@@ -36,8 +36,8 @@ CLAIM = {
             '@_post("T9", "Ours.", f"It lies in {_HALF}.", page=CLASSIFICATION)\n'
             "def t9_ours(tables: Tables) -> Assessment:\n"
             '    """First-layer sparsity of ReLU at the end."""\n'
-            '    found = estimate(_last(_first_layer(tables, "relu")))\n'
-            "    return Assessment(within(found, *_HALF), found.text())\n\n\n"
+            '    ends = _last(_first_layer(tables, "relu"))\n'
+            '    return of_parts(Part("", estimate(ends), _HALF, "share", len(ends)))\n\n\n'
             '@_post(\n    "T1",',
         ),
     ],
