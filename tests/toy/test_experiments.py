@@ -63,7 +63,7 @@ def test_one_configuration_is_the_ensemble_it_describes() -> None:
     ids=["classification", "gates", "gradual"],
 )
 def test_an_experiment_returns_the_tables_that_are_recorded(module, page, own) -> None:
-    config = module.Config(**SMALL, **own, runs=2, workers=1)
+    config = module.Config(**SMALL | {"batch_size": 20}, **own, runs=2, workers=1)
     done: list[int] = []
     found = module.run(config, lambda count, total, _: done.append(total - count))
     assert done == sorted(done, reverse=True)
@@ -105,7 +105,9 @@ def test_gates_are_decayed_or_free_and_their_parameters_shrink_by_decay() -> Non
 
 
 def test_arms_are_paired_with_what_they_are_compared_with() -> None:
-    config = gradual.Config(**SMALL, runs=3, widths=(3,), every=(1,), workers=1)
+    config = gradual.Config(
+        **SMALL | {"batch_size": 20}, runs=3, widths=(3,), every=(1,), workers=1
+    )
     arms = config.change() | config.often()
     assert all(Arm.parse(arm.name) == arm for arm in arms.values())
     tables = gradual.run(config).tables

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocha import activations
+from stocha.activations import gated
 from stocha.arms import Phase
 from stocha.base.streams import generator, uniform
 from stocha.toy import ensemble
@@ -80,7 +80,7 @@ def test_losses_and_gradients_are_autograds(case, widths, classes, batch, scale,
     with pytest.MonkeyPatch.context() as patch:
         # the float64 layer decides by the uniforms that the float32 one draws
         patch.setattr(
-            activations, "uniform", lambda shape, g, kind: uniform(shape, g, torch.float32).to(kind)
+            gated, "uniform", lambda shape, g, kind: uniform(shape, g, torch.float32).to(kind)
         )
         right = ensemble.by_autograd(exact, double)(order, noise.at(2))
     torch.testing.assert_close(loss.double(), right, rtol=1e-4, atol=1e-3)
