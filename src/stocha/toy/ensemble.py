@@ -184,7 +184,7 @@ def by_kernels(network: Ensemble, data: ToyData) -> Gradients | None:
     if weight.dtype != torch.float32 or not weight.is_cpu or not all(map(has_kernel, used)):
         return None
     made = Step(list(network.weights), list(network.biases))
-    samples, labels = data.x_train.contiguous().numpy(), data.y_train.numpy()
+    samples, labels = data.x_train.T.contiguous().numpy(), data.y_train.numpy()
 
     def gradients(order: Tensor, noise: Noise) -> Tensor:
         in_force = network.activations.in_force

@@ -83,11 +83,10 @@ class History:
         self.constant[:, epoch] = (predicted == predicted[:, :1]).all(1).cpu()
         for layer, (h, alpha) in enumerate(zip(hidden, gates, strict=True)):
             self.sparsity[:, epoch, layer] = sparsity(h, self.config.thresholds).cpu()
-            self.zero_layer[:, epoch, layer] = (
-                h.abs().flatten(1).amax(1) < self.config.threshold
-            ).cpu()
             if alpha is not None:
                 self.gate[:, epoch, layer] = gate_statistics(alpha)
+        main = self.config.thresholds.index(self.config.threshold)
+        self.zero_layer[:, epoch] = self.sparsity[:, epoch, :, main] == 1
 
     @property
     def dead(self) -> Bools:
@@ -165,7 +164,8 @@ class History:
 def sparsity(h: Tensor, thresholds: Sequence[float]) -> Tensor:
     """Share of h `[R, …]` with magnitude below each threshold `[R, thresholds]` (float64)."""
     magnitude = h.abs().flatten(1)
-    return torch.stack([(magnitude < t).double().mean(1) for t in thresholds], dim=1)
+    count = torch.stack([torch.count_nonzero(magnitude < t, 1) for t in thresholds], dim=1)
+    return count.double() / magnitude.shape[1]
 
 
 def gate_statistics(alpha: Tensor) -> Floats:

@@ -34,6 +34,7 @@ class FlatAdam:
         self.gradient = torch.zeros_like(self.flat)
         self.mean = torch.zeros_like(self.flat)
         self.square = torch.zeros_like(self.flat)
+        self.scratch = torch.empty_like(self.flat)  # new memory costs more than the arithmetic
         self.lr, self.decay, self.betas, self.eps = lr, decay, betas, eps
         self.decoupled, self.steps = decoupled, 0
         start = 0
@@ -52,9 +53,9 @@ class FlatAdam:
         if self.decoupled:
             self.flat.mul_(1 - self.lr * self.decay)
         else:
-            g = torch.add(g, self.flat, alpha=self.decay)
+            g = torch.add(g, self.flat, alpha=self.decay, out=self.scratch)
         self.mean.lerp_(g, 1 - beta1)
         self.square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        scale = self.square.sqrt().div_(math.sqrt(1 - beta2**self.steps)).add_(self.eps)
+        scale = torch.sqrt(self.square, out=self.scratch).div_(math.sqrt(1 - beta2**self.steps)).add_(self.eps)
         self.flat.addcdiv_(self.mean, scale, value=-self.lr / (1 - beta1**self.steps))
         self.gradient.zero_()

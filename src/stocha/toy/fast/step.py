@@ -88,8 +88,7 @@ class Layer:
 
     def _turned(self, draw: Tensor) -> NDArray[Any]:
         """Draws `[R, n, width]` in the order of x."""
-        turned: NDArray[Any] = draw.mT.reshape(self.x.shape).numpy()
-        return turned
+        return np.ascontiguousarray(draw.numpy().transpose(0, 2, 1)).reshape(self.x.shape)
 
     def _fixed(self, kind: int, p: float) -> None:
         kernels.fixed(self.x, kind, np.float32(p), self.y)
@@ -192,16 +191,18 @@ def linear(w: Floats, b: Floats, h: Floats, z: Floats) -> None:
 
 
 def linear_backward(
-    dz: Floats, w: Floats, h: Floats, dw: Floats, db: Floats, needs_dh: bool, dh: Floats
+    dz: Floats, w: Floats, h: Floats, dw: Floats, db: Floats, dh: Floats | None
 ) -> None:
-    """`kernels.linear_backward`, by torch's batched products where the layer is wide."""
+    """The gradients of `linear` for dz; that of h only where there is memory for it."""
     if w[0].size < WIDE:
-        kernels.linear_backward(dz, w, h, dw, db, needs_dh, dh)
+        kernels.linear_backward(dz, h, dw, db)
+        if dh is not None:
+            kernels.linear(w.transpose(0, 2, 1), np.zeros(dh.shape[:2], np.float32), dz, dh)
         return
     slope, weight, below = (torch.from_numpy(a) for a in (dz, w, h))
     torch.bmm(slope, below.mT, out=torch.from_numpy(dw))
     torch.sum(slope, 2, out=torch.from_numpy(db))
-    if needs_dh:
+    if dh is not None:
         torch.bmm(weight.mT, slope, out=torch.from_numpy(dh))
 
 
@@ -249,7 +250,7 @@ class Step:
     ) -> Floats:
         """Write the gradient of each run's mean loss on its samples; return summed losses `[R]`.
 
-        Parameters: all `samples` `[N, features]` and `labels` `[N]`; `order` `[R, n]`, which of
+        Parameters: all `samples` `[features, N]` and `labels` `[N]`; `order` `[R, n]`, which of
         them run r meets; the activation `in_force` in each hidden layer.
         """
         hidden, (x, _, slope) = self.memory(order.shape[1])
@@ -259,11 +260,10 @@ class Step:
         kernels.cross_entropy(logits, labels[order], slope, loss)
         for number in reversed(range(len(self.weights))):
             below = hidden[number - 1] if number else None
-            h, dh = (below.a, below.da) if below else (x, x)
+            h, dh = (below.a, below.da) if below else (x, None)
             linear_backward(
-                slope, self.weights[number], h, self.dweights[number], self.dbiases[number],
-                below is not None, dh,
-            )  # fmt: skip
+                slope, self.weights[number], h, self.dweights[number], self.dbiases[number], dh
+            )
             if below:
                 below.backward()
                 slope = below.dz
