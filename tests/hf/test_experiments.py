@@ -122,6 +122,9 @@ def test_what_is_recorded_of_a_fine_tuning(monkeypatch):
     last = tables["evaluation"].query("tokens == 2048 and text == 'heldout'")["loss"].mean()
     assert summary["heldout"] == pytest.approx(last)
     assert 0.3 < summary["zeros"] < 0.7
+    cuts = tables["cuts"].set_index("cut")
+    assert cuts.loc[0.9, "zeros"] == pytest.approx(0.9, abs=0.03)
+    assert summary["heldout"] < cuts.loc[0.9, "loss"] < summary["heldout"] + 1
 
 
 def trained(tmp_path, **changes):
@@ -137,12 +140,33 @@ def trained(tmp_path, **changes):
     return zeros, F.kl_div(now, then, reduction="sum", log_target=True).item() / 65
 
 
-def test_distillation_stays_near_the_first_model_and_l1_makes_zeros(tmp_path):
+def test_distillation_stays_near_the_first_model_and_zeros_are_pulled_to_their_aim(tmp_path):
     zeros, apart = trained(tmp_path)
     _, near = trained(tmp_path, distil=1.0)
-    more, _ = trained(tmp_path, l1=1.0)
+    aimed, _ = trained(tmp_path, sparsity=0.9)
     assert near < 0.3 * apart
-    assert more > zeros + 0.05
+    assert zeros < 0.7
+    assert zeros + 0.15 < aimed < 0.95
+
+
+def test_layers_that_learn_by_themselves_come_near_to_the_first_model_s(tmp_path):
+    """Attention and norms stay; each layer's error on its own input falls; no loss is claimed."""
+    model, ids = tiny(), np.arange(600, dtype=np.uint32) % 61 + 3
+    first = copy.deepcopy(model)
+    course = Course("relu", steps=60, batch=2, context=16, lr=0.003, local=1.0)
+
+    def error(own):
+        x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return (own.mlp(x) - first.model.layers[1].mlp(x)).square().mean().item()
+
+    before = error(use(copy.deepcopy(model), "relu").model.layers[1])
+    done = training.finetune(model, ids, course, tmp_path / "local.state")
+    assert all(np.isnan(done.losses))
+    assert error(model.model.layers[1]) < 0.7 * before
+    for own, was in zip(model.model.layers, first.model.layers, strict=True):
+        assert torch.equal(own.self_attn.q_proj.weight, was.self_attn.q_proj.weight)
+        assert not torch.equal(own.mlp.down_proj.weight, was.mlp.down_proj.weight)
 
 
 def test_the_rate_rises_and_follows_one_cosine():

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,9 +73,17 @@ def token_losses(model: PreTrainedModel, ids: Tensor, precision: str) -> Tensor:
 
 def logits(model: PreTrainedModel, ids: Tensor, precision: str) -> Tensor:
     """Return the float32 logits [batch, context, vocabulary] after each of `ids`."""
+    return _forward(model, model, ids, precision).logits.float()  # type: ignore[no-any-return]
+
+
+def states(model: PreTrainedModel, ids: Tensor, precision: str) -> Tensor:
+    """Return the last layer's output [batch, context, width]; the head, a big matrix, rests."""
+    return _forward(model, model.base_model, ids, precision).last_hidden_state  # type: ignore[no-any-return]
+
+
+def _forward(model: PreTrainedModel, part: Any, ids: Tensor, precision: str) -> Any:
     half = precision == "bfloat16"
     device = next(model.parameters()).device
     mixed = torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext()
     with mixed:
-        found = model(input_ids=ids.to(device), use_cache=False).logits
-    return found.float()  # type: ignore[no-any-return]
+        return part(input_ids=ids.to(device), use_cache=False)

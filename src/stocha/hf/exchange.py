@@ -5,6 +5,8 @@ this study, so that a recomputed layer, a second process and a resumed run draw 
 """
 
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -171,6 +173,20 @@ def layers(model: PreTrainedModel) -> list[Any]:
             f"{expected}"
         )
     return found
+
+
+@contextmanager
+def hooked(model: PreTrainedModel, see: Callable[[int, Tensor], Any]) -> Iterator[None]:
+    """Call `see(layer, activations)` in every forward pass of the block; a result replaces them."""
+    handles = [
+        layer.act_fn.register_forward_hook(lambda _, __, y, index=index: see(index, y))
+        for index, layer in enumerate(layers(model))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def exchange(model: PreTrainedModel, activation: Phase | str, seed: int = 0) -> None:

@@ -6,12 +6,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from stocha.arms import Arm
@@ -20,6 +22,7 @@ from stocha.base.parameters import check, parameter
 from stocha.base.paths import cache_root
 from stocha.base.result import Progress, Result
 from stocha.hf.evaluation import evaluate
+from stocha.hf.exchange import hooked, layers
 from stocha.hf.pretrained import load
 from stocha.hf.text import Ids, docstrings, tokens
 from stocha.hf.training import Course, finetune
@@ -48,7 +51,11 @@ class Config:
     precision: str = parameter("bfloat16", "of the matrix products", "{float32, bfloat16}")
     threads: int = parameter(1, "numeric threads; they change the last bits", "[1, 1024]")
     distil: float = parameter(0.0, "share of the divergence from the first model", "[0, 1]")
-    l1: float = parameter(0.0, "final weight of the activations' magnitude", "[0, inf)")
+    local: float = parameter(0.0, "share of the steps that teach layer by layer, first", "[0, 1]")
+    sparsity: float = parameter(0.0, "zeros that an L1 term aims at; 0: no such term", "[0, 1)")
+    cuts: tuple[float, ...] = parameter(
+        (0.7, 0.8, 0.9), "shares of zeros to cut the finished model's layers to", "(0, 1)"
+    )
     points: int = parameter(10, "evaluations after the first", "[1, inf)", smoke=2, book=4)
     windows: int = parameter(24, "evaluated of each text", "[1, inf)", smoke=2, book=4)
     corpus_bytes: int = parameter(
@@ -76,7 +83,8 @@ class Config:
             precision=self.precision,
             seed=self.seed,
             distil=self.distil,
-            l1=self.l1,
+            local=self.local,
+            sparsity=self.sparsity,
         )
 
 
@@ -86,7 +94,9 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     Every evaluation is with the arm's last activation: before the switch it tells what a switch
     then would cost. Tables: `training` (step, tokens, loss: nats, with the activation in force);
     `evaluation` (tokens, text, window, loss); `zeros` (tokens, layer, zeros: share, over the
-    held-out docstrings); `summary`, one row: loss at the end by text and mean zeros. Texts:
+    held-out docstrings); `cuts` (cut, zeros, loss: on the held-out docstrings, when in every layer
+    the smallest activations are zero too, `cut` of all together: a threshold a layer, from the
+    validation text); `summary`, one row: loss at the end by text and mean zeros. Texts:
     `validation` are docstrings of the packages trained on, `heldout` those of another package,
     `code` its source, which is out of domain.
     """
@@ -134,8 +144,8 @@ def _run(config: Config, progress: Progress | None) -> Result:
         observed_at=tuple(sorted(points)),
         progress=progress,
     )
-    about = {"arm": Arm.parse(config.arm).name, "distil": config.distil, "l1": config.l1}
-    about |= {"seed": config.seed}
+    about: dict[str, Any] = {"arm": Arm.parse(config.arm).name}
+    about |= {name: getattr(config, name) for name in ("distil", "local", "sparsity", "seed")}
     observed = pd.DataFrame([about | row for row in done.observed])
     evaluation = observed.dropna(subset=["loss"])[[*about, "tokens", "text", "window", "loss"]]
     zeros = observed.dropna(subset=["zeros"])[[*about, "tokens", "layer", "zeros"]]
@@ -149,13 +159,33 @@ def _run(config: Config, progress: Progress | None) -> Result:
     at_end = evaluation[evaluation["tokens"] == last].groupby("text")["loss"].mean()
     summary: dict[str, Any] = about | {"tokens": last} | {text: at_end[text] for text in TEXTS}
     summary["zeros"] = zeros.loc[zeros["tokens"] == last, "zeros"].mean()
+    cut = [about | row for row in _cut(model, texts, config)]
     tables = {
+        "cuts": pd.DataFrame(cut, columns=[*about, "cut", "zeros", "loss"]),
         "training": training,
         "evaluation": evaluation.astype({"window": int}),
         "zeros": zeros.astype({"layer": int}),
         "summary": pd.DataFrame([summary]),
     }
     return Result(tables, {"training_tokens": len(texts["train"]), "steps": course.steps})
+
+
+def _cut(model: PreTrainedModel, texts: dict[str, Ids], config: Config) -> Iterator[dict[str, Any]]:
+    """Evaluate with thresholds that make given shares of each layer's activations zero."""
+    size = (config.windows, config.context, config.precision)
+    found: list[list[Tensor]] = [[] for _ in layers(model)]
+    with hooked(model, lambda index, y: found[index].append(y.abs().flatten().float())):
+        evaluate(model, texts["validation"], min(4, config.windows), *size[1:])
+    ordered = [torch.cat(parts).sort().values for parts in found]
+    for cut in config.cuts:
+        at = [float(values[int(cut * len(values))]) for values in ordered]
+
+        def zeroed(index: int, y: Tensor, at: list[float] = at) -> Tensor:
+            return torch.where(y.abs() < at[index], 0, y)
+
+        with hooked(model, zeroed):
+            seen = evaluate(model, texts["heldout"], *size)
+        yield {"cut": cut, "zeros": seen.zeros.mean(), "loss": seen.loss}
 
 
 def _texts(config: Config, tokenizer: Any) -> dict[str, Ids]:

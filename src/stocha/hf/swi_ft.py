@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     PreTrainedModel,
     TrainerCallback,
@@ -16,7 +16,16 @@ from transformers import (
 )
 
 from stocha.arms import Arm, Phase
-from stocha.hf.exchange import Keyed, current, exchange, family, layers, own_name, recomputing
+from stocha.hf.exchange import (
+    Keyed,
+    current,
+    exchange,
+    family,
+    hooked,
+    layers,
+    own_name,
+    recomputing,
+)
 
 
 def at_step(
@@ -154,19 +163,11 @@ def zeros_counted(model: PreTrainedModel) -> Iterator[list[list[Tensor]]]:
     Yields one list a layer, of scalar tensors; a layer computed a second time by gradient
     checkpointing counts once.
     """
-    counted: list[list[Tensor]] = []
-    handles = []
-    for layer in layers(model):
-        shares: list[Tensor] = []
+    counted: list[list[Tensor]] = [[] for _ in layers(model)]
 
-        def count(_: nn.Module, __: Any, y: Tensor, shares: list[Tensor] = shares) -> None:
-            if not recomputing():
-                shares.append((y.detach() == 0).float().mean())
+    def count(layer: int, y: Tensor) -> None:
+        if not recomputing():
+            counted[layer].append((y.detach() == 0).float().mean())
 
-        counted.append(shares)
-        handles.append(layer.act_fn.register_forward_hook(count))
-    try:
+    with hooked(model, count):
         yield counted
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -7,27 +7,30 @@ For what a `Trainer` does beyond it (several processes, data sets, loggers) ther
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stocha.arms import Arm
 from stocha.base.result import Progress
-from stocha.hf.evaluation import PRECISIONS, logits
-from stocha.hf.exchange import exchange, layers
+from stocha.hf.evaluation import PRECISIONS, logits, states
+from stocha.hf.exchange import exchange, hooked, layers
 from stocha.hf.swi_ft import at_step
 from stocha.hf.text import Ids
 from stocha.lm.batches import Batches
 
 SAVE_EVERY = 300.0
 """Seconds between two states: a state is some three times the size of the model."""
+
+RISE, PULL = 0.7, 30.0
+"""Share of the steps in which the aim of `Course.sparsity` rises, and how hard it is pulled at."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,13 @@ class Course:
     products (weights and optimizer are float32); `frozen` embeddings, and the head where it is
     tied to them, are a fifth of a small model and need no gradient for this.
 
-    Beside the text's loss: `distil` in [0, 1], the share of the divergence from the model as it was
-    before, KL(before ‖ now), in the objective; `l1`, the weight that an L1 term on the activations
-    reaches at the last step, growing linearly from 0: it is the mean magnitude of a layer's
-    activations, summed over layers (as in ProSparse, Song et al. 2024).
+    The objective is the text's loss, or part of it: `distil` in [0, 1] is the share that the
+    divergence from the model as it was before, KL(before ‖ now), has in it; in the first `local` of
+    all steps there is neither, but every feed-forward layer learns, by itself, what that model's
+    layer returns for the same input. `sparsity`, if not 0, is the share of zeros that an L1 term on
+    the activations aims at: the aim rises linearly from a half to `sparsity` over `RISE` of the
+    steps, and the term weighs `PULL` times what a step's zeros lack of it (ProSparse, Song et al.
+    2024, lets the weight itself grow).
     """
 
     arm: str
@@ -59,14 +65,16 @@ class Course:
     frozen: bool = True
     seed: int = 0
     distil: float = 0.0
-    l1: float = 0.0
+    local: float = 0.0
+    sparsity: float = 0.0
 
     def __post_init__(self) -> None:
         Arm.parse(self.arm)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r}: allowed: {', '.join(PRECISIONS)}")
-        if not 0 <= self.distil <= 1:
-            raise ValueError(f"distil={self.distil}: allowed: a number in [0, 1]")
+        for name in ("distil", "local", "sparsity"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: allowed: a number in [0, 1]")
         for name in ("steps", "batch", "context"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: allowed: an int in [1, inf)")
@@ -82,7 +90,7 @@ class Course:
 
 @dataclass
 class Progressed:
-    """How far a run is: steps done, the training loss of each (nats), and what was observed."""
+    """How far a run is: steps done, the text's loss in each (nats; NaN in a `local` step), rows."""
 
     steps: int = 0
     losses: list[float] = field(default_factory=list)
@@ -117,13 +125,14 @@ def finetune(
     """
     arm = Arm.parse(course.arm)
     batches = Batches(cast(Any, ids), course.context, course.batch, course.seed)
-    before = copy.deepcopy(model).requires_grad_(False) if course.distil else None
+    taught = course.distil or course.local
+    before = copy.deepcopy(model).requires_grad_(False) if taught else None
     last = arm.phase_at(course.steps - 1, course.steps)
     if course.frozen:
         model.get_input_embeddings().weight.requires_grad_(False)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(
-        trained.values(), lr=course.lr, betas=(0.9, 0.95), weight_decay=course.weight_decay
+        trained.values(), course.lr, (0.9, 0.95), weight_decay=course.weight_decay, fused=True
     )
     done = _restore(state, trained, optimizer)
 
@@ -169,36 +178,46 @@ def _backward(
 ) -> float:
     """Leave the gradient of step `t` in the parameters; return the text's loss, nats."""
     inputs, targets = batches.at(t)
-    with _magnitudes(model, course.l1 > 0) as magnitudes:
+    if before is not None and t < round(course.local * course.steps):
+        _match_layers(model, before, inputs, course.precision)
+        return math.nan
+    found: list[Tensor] = []
+    collected = hooked(model, lambda _, y: found.append(y)) if course.sparsity else nullcontext()
+    with collected:
         now = logits(model, inputs, course.precision).flatten(0, 1)
     loss = F.cross_entropy(now, targets.flatten().to(now.device))
     objective = loss
-    if before is not None:
+    if before is not None and course.distil:
         with torch.no_grad():
             then = logits(before, inputs, course.precision).flatten(0, 1).log_softmax(-1)
         apart = F.kl_div(now.log_softmax(-1), then, reduction="batchmean", log_target=True)
         objective = torch.lerp(loss, apart, course.distil)
-    if course.l1:
-        weight = course.l1 * t / max(1, course.steps - 1)
-        objective = objective + weight * torch.stack(magnitudes).sum()
+    if found:
+        zeros = torch.stack([(y.detach() == 0).float().mean() for y in found]).mean()
+        aim = 0.5 + (course.sparsity - 0.5) * min(1, t / max(1, RISE * course.steps))
+        weight = PULL * (aim - zeros).clamp(min=0)
+        objective = objective + weight * torch.stack([y.float().abs().mean() for y in found]).sum()
     objective.backward()  # type: ignore[no-untyped-call]
     return loss.item()
 
 
-@contextmanager
-def _magnitudes(model: PreTrainedModel, wanted: bool) -> Iterator[list[Tensor]]:
-    """Collect, if `wanted`, the mean magnitude of each layer's activations, differentiable."""
-    found: list[Tensor] = []
+def _match_layers(
+    model: PreTrainedModel, before: PreTrainedModel, inputs: Tensor, precision: str
+) -> None:
+    """Leave, in each feed-forward layer, the gradient of its squared error relative to before's."""
 
-    def collect(_: Any, __: Any, y: Tensor) -> None:
-        found.append(y.float().abs().mean())
+    def hook(own: nn.Module) -> Any:
+        def match(_: Any, x: tuple[Tensor], y: Tensor) -> None:
+            with torch.enable_grad():
+                apart = (own(x[0]).float() - y.float()).square().mean() / y.float().square().mean()
+                apart.backward()
 
-    handles = [layer.act_fn.register_forward_hook(collect) for layer in layers(model) if wanted]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+        return match
+
+    with ExitStack() as hooks, torch.no_grad():
+        for own, was in zip(layers(model), layers(before), strict=True):
+            hooks.callback(was.register_forward_hook(hook(own)).remove)
+        states(before, inputs, precision)
 
 
 def _store(
