@@ -56,6 +56,10 @@ class FlatAdam:
             g = torch.add(g, self.flat, alpha=self.decay, out=self.scratch)
         self.mean.lerp_(g, 1 - beta1)
         self.square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        scale = torch.sqrt(self.square, out=self.scratch).div_(math.sqrt(1 - beta2**self.steps)).add_(self.eps)
+        scale = (
+            torch.sqrt(self.square, out=self.scratch)
+            .div_(math.sqrt(1 - beta2**self.steps))
+            .add_(self.eps)
+        )
         self.flat.addcdiv_(self.mean, scale, value=-self.lr / (1 - beta1**self.steps))
         self.gradient.zero_()
