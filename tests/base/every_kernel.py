@@ -57,7 +57,7 @@ def toy(activation: Activation) -> str:
     order = rng.integers(0, 60, (3, 21))
     noise = [generator(0, "activation", run) for run in range(3)]
     loss = Step(weights, biases).gradients(
-        samples, rng.integers(0, 4, 60), order, [activation], lambda layer: noise
+        samples.T.copy(), rng.integers(0, 4, 60), order, [activation], lambda layer: noise
     )
     return bits([loss, *(p.grad for p in parameters)])
 

@@ -124,8 +124,16 @@ class Gate(Learnt):
         w_in, b_in, w_out, b_out = (
             parameters if self.runs is not None else (q.unsqueeze(0) for q in parameters)
         )
-        hidden = torch.tanh(torch.baddbmm(b_in, w_in, columns))
-        return torch.baddbmm(b_out, w_out, hidden).transpose(1, 2).reshape(x.shape)
+        if self.features == 1 and not torch.is_grad_enabled():
+            # run by run, or the hidden units of all runs are new memory at every call
+            logit = torch.empty_like(columns)
+            for run in range(len(columns)):
+                one = slice(run, run + 1)
+                hidden = torch.baddbmm(b_in[one], w_in[one], columns[one]).tanh_()
+                torch.baddbmm(b_out[one], w_out[one], hidden, out=logit[one])
+        else:
+            logit = torch.baddbmm(b_out, w_out, torch.baddbmm(b_in, w_in, columns).tanh())
+        return logit.transpose(1, 2).reshape(x.shape)
 
     def extra_repr(self) -> str:
         return f"input={self.input}, hidden={self.bias_in.shape[-2]}, runs={self.runs}"

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stocha.activations import Gate
 from stocha.arms import Phase
 from stocha.base.streams import generator, stream_seed
 from stocha.base.timing import one_thread
@@ -64,7 +65,10 @@ class Ensemble(nn.Module):
         self.activations.reset_parameters(sources)
 
     def forward(self, x: Tensor, noise: Noise, record: list[Tensor] | None = None) -> Tensor:
-        """Return the logits `[R, classes, batch]` of x `[R, features, batch]`."""
+        """Return the logits `[R, classes, batch]` of x `[R, features, batch]`.
+
+        Parameters: `record`, which every hidden layer's output `[R, batch, width]` is added to.
+        """
         h = x
         *hidden, (last_weight, last_bias) = self.linears
         for layer, ((weight, bias), activation) in enumerate(
@@ -73,7 +77,7 @@ class Ensemble(nn.Module):
             z = torch.baddbmm(bias, weight, h).mT
             a = activation(z, noise(layer) if activation.stochastic else None)
             if record is not None:
-                record += [z, a]
+                record.append(a)
             h = a.mT
         return torch.baddbmm(last_bias, last_weight, h)
 
@@ -211,17 +215,24 @@ def validate(network: Ensemble, data: ToyData, noise: Noise, history: History, e
     x = data.x_val.mT.expand(len(history.seeds), -1, -1)
 
     def observe(into: History) -> None:
-        record: list[Tensor] = []
-        logits = network(x, noise, record)
-        gates = [a.gate(z) for a, z in zip(network.activations, record[0::2], strict=True)]
-        into.observe(epoch, logits.mT, data.y_val, record[1::2], gates)
+        hidden: list[Tensor] = []
+        seen.clear()
+        logits = network(x, noise, hidden)
+        alphas: list[Tensor | None] = [torch.sigmoid(logit) for logit in seen]
+        into.observe(epoch, logits.mT, data.y_val, hidden, alphas or [None] * len(hidden))
 
+    # a gate is most of the cost: its logits are taken on their way, not computed again
+    seen: list[Tensor] = []
+    gates = [module for module in network.modules() if isinstance(module, Gate)]
+    hooks = [gate.register_forward_hook(lambda *call: seen.append(call[2])) for gate in gates]
     observe(history)
     trained_with = network.activations.phase
     for name, swapped in history.swapped.items():
         network.activations.put_in_force(Phase(name))
         observe(swapped)
     network.activations.put_in_force(trained_with)
+    for hook in hooks:
+        hook.remove()
 
 
 def train_all(

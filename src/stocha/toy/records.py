@@ -82,7 +82,7 @@ class History:
         self.val_accuracy[:, epoch] = (predicted == targets).double().mean(1).cpu()
         self.constant[:, epoch] = (predicted == predicted[:, :1]).all(1).cpu()
         for layer, (h, alpha) in enumerate(zip(hidden, gates, strict=True)):
-            self.sparsity[:, epoch, layer] = sparsity(h, self.config.thresholds).cpu()
+            self.sparsity[:, epoch, layer] = sparsity(h, self.config.thresholds)
             if alpha is not None:
                 self.gate[:, epoch, layer] = gate_statistics(alpha)
         main = self.config.thresholds.index(self.config.threshold)
@@ -161,11 +161,12 @@ class History:
         return table
 
 
-def sparsity(h: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """Share of h `[R, …]` with magnitude below each threshold `[R, thresholds]` (float64)."""
-    magnitude = h.abs().flatten(1)
-    count = torch.stack([torch.count_nonzero(magnitude < t, 1) for t in thresholds], dim=1)
-    return count.double() / magnitude.shape[1]
+def sparsity(h: Tensor, thresholds: Sequence[float]) -> Floats:
+    """Share of h `[R, …]` with magnitude below each threshold `[R, thresholds]`."""
+    # numpy counts an order of magnitude faster than torch here, a run at a time
+    magnitudes = map(np.abs, h.cpu().numpy())
+    below = [[np.count_nonzero(run < t) for t in thresholds] for run in magnitudes]
+    return np.array(below) / h[0].numel()
 
 
 def gate_statistics(alpha: Tensor) -> Floats:
