@@ -33,11 +33,11 @@ CLAIM = {
     "src/stocha/claims/toy.py": [
         (
             '@_post(\n    "T1",',
-            '@_post("T9", "Ours.", f"It lies in {_HALF}.", page=CLASSIFICATION)\n'
+            '@_post("T9", "Ours.", f"It lies in {HALF}.", page=CLASSIFICATION)\n'
             "def t9_ours(tables: Tables) -> Assessment:\n"
             '    """First-layer sparsity of ReLU at the end."""\n'
             '    ends = _last(_first_layer(tables, "relu"))\n'
-            '    return of_parts(Part("", estimate(ends), _HALF, "share", len(ends)))\n\n\n'
+            '    return of_parts(Part("", estimate(ends), HALF, "share", len(ends)))\n\n\n'
             '@_post(\n    "T1",',
         ),
     ],

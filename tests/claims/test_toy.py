@@ -45,22 +45,6 @@ def write_sparsity(root, levels) -> None:
         )
     ]
     write(root, toy.CLASSIFICATION, "sparsity", rows)
-    write(root, toy.CLASSIFICATION, "sparsity_other", rows)
-    write(
-        root,
-        toy.CLASSIFICATION,
-        "runs",
-        [{"activation": a, "run": run, "dead": run == 3} for a in levels for run in RUNS],
-    )
-    write(
-        root,
-        "toy_bottleneck",
-        "points",
-        [
-            {"activation": a, "width": width, "dead": False, "sparsity": level(100)}
-            for (a, level), width in itertools.product(levels.items(), (2, 32))
-        ],
-    )
 
 
 def write_gates(root, alpha) -> None:
@@ -183,3 +167,50 @@ def test_without_tables_a_claim_is_not_yet_studied(tmp_path):
     assert set(table["verdict"]) == {Verdict.NOT_STUDIED.value}
     assert [f"T{n}" for n in range(1, 9)] == list(table["id"][:8])
     assert [f"L{n}" for n in range(1, 12)] == list(table["id"][8:19])
+
+
+def points(alpha: float, relu: dict[int, float]) -> pd.DataFrame:
+    """Networks of data sets at both bottlenecks; `relu` is ReLU's sparsity by data set."""
+    rows = []
+    sets = itertools.product(relu, (4, 16), ACTIVATIONS, range(20), (1, 2))
+    for data_seed, width, activation, network, layer in sets:
+        jitter = 0.002 * np.sin(3.0 * network + layer)
+        row = {"data_seed": data_seed, "width": width, "activation": activation}
+        row |= {"network": network, "layer": layer, "train_loss": jitter, "val_loss": jitter}
+        shares = ("sparsity_first", "sparsity_early", "sparsity_last", "sparsity_mean")
+        row |= dict.fromkeys(shares, relu[data_seed] + jitter)
+        whens = ("start", 1, 2, 5, 10, 20, "later", "last", "travel")
+        row |= {f"alpha_{when}": alpha + jitter for when in whens}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("relu", "expected"),
+    [
+        ({11: 0.5, 12: 0.45, 13: 0.55}, Verdict.REPLICATED),
+        ({11: 0.5, 12: 0.3, 13: 0.5}, Verdict.NOT_RESOLVED),
+        ({11: 0.3, 12: 0.2, 13: 0.7}, Verdict.CONTRADICTED),
+    ],
+)
+def test_the_second_verdict_is_one_that_every_data_set_gives(tmp_path, relu, expected):
+    write_sparsity(tmp_path, {"relu": lambda t: 0.9})
+    write(tmp_path, toy.CONFIRM, "points", points(0.8, relu).to_dict("records"))
+    found = assess(BY_ID["T2"], Tables(tmp_path))
+    assert found.verdict is expected
+    assert found.first is not None
+    assert found.first.verdict is Verdict.CONTRADICTED
+    assert [(part.name[:11], part.n) for part in found.parts] == [
+        (f"data set {seed}", 20) for seed in relu
+    ]
+    row = ledger([BY_ID["T2"]], Tables(tmp_path)).iloc[0]
+    assert (row["verdict"], row["first"]) == (expected.value, "contradicted")
+    assert "first verdict, contradicted: 0.9" in row["beside"]
+
+
+def test_the_second_verdict_of_the_wide_bottleneck(tmp_path):
+    write_gates(tmp_path, lambda *_: 0.5)
+    write(tmp_path, toy.CONFIRM, "points", points(0.8, {11: 0.5, 12: 0.5}).to_dict("records"))
+    found = assess(BY_ID["T8"], Tables(tmp_path))
+    assert found.verdict is Verdict.REPLICATED
+    assert found.estimate.endswith("data sets 11, 12: each replicated")

@@ -30,7 +30,7 @@ ALPHA = [f"alpha_{when}" for when in ("start", 5, "later", "last", "travel")]
 
 
 FIRST = {name: getattr(readings.Config(), name) for name in READING if name != "narrow"}
-FIRST["narrow"] = "[1, 2, 3, 4]"
+FIRST |= {"optimizer": "adam", "narrow": "[1, 2, 3, 4]"}
 
 
 def networks(given, dead: int = 0) -> pd.DataFrame:

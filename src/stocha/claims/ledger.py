@@ -111,6 +111,8 @@ class Assessment:
     """Estimates that help to read it and decide nothing."""
     parts: tuple[Part, ...] = ()
     """The estimates as numbers, for the forest plot and `claims.json`."""
+    first: "Assessment | None" = None
+    """What was said before the set-up that this one rests on was found."""
 
 
 def of_parts(*parts: Part, spec: str = ".3f", beside: str = "") -> Assessment:
@@ -204,11 +206,17 @@ def assess(claim: Claim, tables: Tables) -> Assessment:
 
 
 def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFrame:
-    """One row a claim: id, source, claim, reported, criterion, estimate, beside, verdict, page."""
+    """One row a claim: id, source, claim, reported, criterion, estimate, beside, verdict, page.
+
+    `first` is an earlier verdict, with its estimate in `beside`; empty without one.
+    """
     tables = tables or Tables()
     rows = []
     for each in claims:
         found = assess(each, tables)
+        beside = [found.beside] if found.beside else []
+        if found.first:
+            beside.append(f"first verdict, {found.first.verdict}: {found.first.estimate}")
         rows.append(
             {
                 "id": each.id,
@@ -217,8 +225,9 @@ def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFram
                 "reported": each.reported,
                 "criterion": each.criterion,
                 "estimate": found.estimate,
-                "beside": found.beside,
+                "beside": "; ".join(beside),
                 "verdict": found.verdict.value,
+                "first": found.first.verdict.value if found.first else "",
                 "page": each.page or "",
             }
         )

@@ -23,7 +23,8 @@ def claim_sections(table: pd.DataFrame) -> str:
 
 
 def _section(row: Mapping[Hashable, str]) -> str:
-    lines = [f"**{row['id']}** · {row['claim']}", f": **{row['verdict']}**"]
+    first = f" (first: {row['first']})" if row["first"] else ""
+    lines = [f"**{row['id']}** · {row['claim']}", f": **{row['verdict']}**{first}"]
     for begins, text in (("", row["estimate"]), ("beside it: ", row["beside"])):
         if text and text != "—":
             lines.append("\n".join(f"  - {begins}{part}" for part in text.split("; ")))

@@ -1,7 +1,8 @@
 """Which claims of the toy post a reading of its set-up meets: the criteria of *Which set-up*."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -9,12 +10,13 @@ import pandas as pd
 from scipy import stats
 
 from stocha.base.statistics import Estimate, estimate
-from stocha.claims.ledger import Assessment, Band, Verdict, both, within
+from stocha.claims.ledger import Assessment, Band, Part, Verdict, both, of_parts
 from stocha.toy.readings import EARLY
 
 HALF, QUARTER, NONE = Band(0.40, 0.60), Band(0.20, 0.30), Band(-math.inf, 0.02)
 NEAR, MUCH_SMALLER = Band(-0.05, 0.05), Band(-math.inf, 0.5)
 EVEN, SILU, RELU = Band(0.45, 0.55), Band(-math.inf, 0.5), Band(0.6, math.inf)
+"""Of the mean α, the weight of ReLU: an even mix, a preference for SiLU, for ReLU."""
 LOWER = Band(-math.inf, 0)
 SIGNIFICANT, EXCHANGED, MOVED, CLOSER = 0.05, 2, 0.05, 0.5
 NARROW, WIDE = 4, 16
@@ -34,22 +36,42 @@ def assess(narrow: Networks, wide: Networks) -> dict[str, Assessment]:
 
     Parameters: the networks with a bottleneck of 4 and those with one of 16.
     """
-    alpha = _mean_alpha(narrow)
-    found = {
-        "T1": _ordered_alike(narrow),
-        "T2": _throughout(narrow, "relu", HALF),
-        "T3": _throughout(narrow, "stocha", QUARTER),
-        "T4": _in_band(_first(narrow, "learnable_stoch")["sparsity_mean"], NONE, ".4f"),
-        "T5": _falls(narrow),
-        "T6": _moves_to_even(narrow, pd.DataFrame(alpha.loc["learnable_stoch"])),
-        "T7": _equilibrates(pd.DataFrame(alpha.loc["gumbel_stoch"])),
-        "T8": _prefers_relu(_mean_alpha(wide)),
-    }
+    found = {claim: judge(narrow, wide) for claim, judge in CRITERIA.items()}
     gumbel = narrow[narrow["activation"] == "gumbel_stoch"]
     return found | {
         f"T7.{layer}": _equilibrates(rows.set_index("network"))
         for layer, rows in gumbel.groupby("layer")
     }
+
+
+def confirmed(claim: str, points: Networks) -> Assessment:
+    """The second verdict on one of the eight claims, from the reading found.
+
+    Parameters: `points`, the networks of several data sets (`data_seed`) at both bottlenecks
+    (`width`). The claim is replicated or contradicted where it is so on every data set; the
+    estimate is of all their networks together.
+    """
+
+    def judge(networks: Networks) -> Assessment:
+        return CRITERIA[claim](*(networks[networks["width"] == width] for width in (NARROW, WIDE)))
+
+    each = {str(seed): judge(networks) for seed, networks in points.groupby("data_seed")}
+    apart = points.assign(
+        network=points["data_seed"].astype(str) + "/" + points["network"].map(str)
+    )
+    together = judge(apart)
+    found = {one.verdict for one in each.values()}
+    settled = found in ({Verdict.REPLICATED}, {Verdict.CONTRADICTED})
+    verdict = found.pop() if settled else Verdict.NOT_RESOLVED
+    sets = ", ".join(each)
+    told = f"each {verdict}" if settled else ", ".join(one.verdict for one in each.values())
+    parts = tuple(
+        replace(part, name=f"data set {seed}: {part.name}".rstrip(": "))
+        for seed, one in each.items()
+        for part in one.parts
+    )
+    text = f"{together.estimate}; data sets {sets}: {told}"
+    return Assessment(verdict, text, parts=parts)
 
 
 def matrix(points: pd.DataFrame) -> pd.DataFrame:
@@ -98,20 +120,19 @@ def _first(networks: Networks, activation: str) -> pd.DataFrame:
     return chosen.set_index("network")
 
 
-def _mean_alpha(networks: Networks) -> pd.DataFrame:
-    """Means over layers, by activation and network."""
+def _alpha_of(networks: Networks, activation: str) -> pd.DataFrame:
+    """Means over the layers of an activation's gates, by network."""
     columns = [name for name in networks if str(name).startswith("alpha_")]
-    return networks.groupby(["activation", "network"])[columns].mean()
+    chosen = networks[networks["activation"] == activation]
+    return chosen.groupby("network")[columns].mean()
 
 
-def _in_band(values: Iterable[float], band: Band, spec: str = ".3f") -> Assessment:
-    found = estimate(values)
-    return Assessment(within(found, *band), found.text(spec))
+def _exact(value: float) -> Estimate:
+    return Estimate(value, value, value)
 
 
-def _all_of(*parts: tuple[str, Estimate, Band]) -> Assessment:
-    text = "; ".join(f"{name} {found.text()}" for name, found, _ in parts)
-    return Assessment(both(*(within(found, *band) for _, found, band in parts)), text)
+def _part(name: str, values: pd.Series, band: Band, unit: str = "weight of ReLU") -> Part:
+    return Part(name, estimate(values), band, unit, len(values))
 
 
 def _ordered_alike(networks: Networks) -> Assessment:
@@ -129,50 +150,80 @@ def _ordered_alike(networks: Networks) -> Assessment:
     if exchanged > pairs / 2:
         alike = Verdict.CONTRADICTED
     text = f"Friedman p = {p_value:.2g}; {exchanged} of {pairs} pairs the other way round"
-    return Assessment(both(ordered, alike), text)
+    parts = (
+        Part("training, p", _exact(p_value), Band(0, SIGNIFICANT), interval=""),
+        Part("pairs exchanged", _exact(exchanged), Band(0, EXCHANGED), "pairs", interval=""),
+    )
+    return Assessment(both(ordered, alike), text, parts=parts)
 
 
 def _throughout(networks: Networks, activation: str, band: Band) -> Assessment:
     rows = _first(networks, activation)
-    average = estimate(rows["sparsity_mean"])
+    average = _part("average over epochs", rows["sparsity_mean"], band, "share")
     ends = [float(rows[f"sparsity_{end}"].mean()) for end in ("early", "last")]
-    verdict = within(average, *band)
+    verdict = average.verdict
     if verdict is Verdict.REPLICATED and not all(band.low <= end <= band.high for end in ends):
         verdict = Verdict.PARTLY
-    return Assessment(verdict, f"{average.text()}; from {ends[0]:.3f} to {ends[1]:.3f}")
+    text = f"{average.found.text()}; from {ends[0]:.3f} to {ends[1]:.3f}"
+    return Assessment(verdict, text, parts=(average,))
+
+
+def _practically_none(networks: Networks) -> Assessment:
+    shares = _first(networks, "learnable_stoch")["sparsity_mean"]
+    return of_parts(_part("", shares, NONE, "share"), spec=".4f")
 
 
 def _falls(networks: Networks) -> Assessment:
     gumbel, stocha = (_first(networks, name) for name in ("gumbel_stoch", "stocha"))
-    start = estimate(gumbel["sparsity_first"] - stocha["sparsity_first"])
-    ratio = estimate(gumbel["sparsity_last"] / gumbel["sparsity_first"])
-    return _all_of(
-        ("first epoch minus StochA", start, NEAR), ("end / first epoch", ratio, MUCH_SMALLER)
+    start = gumbel["sparsity_first"] - stocha["sparsity_first"]
+    ratio = gumbel["sparsity_last"] / gumbel["sparsity_first"]
+    return of_parts(
+        _part("first epoch minus StochA", start, NEAR, "share"),
+        _part("end / first epoch", ratio, MUCH_SMALLER, "ratio"),
     )
 
 
-def _moves_to_even(networks: Networks, alpha: pd.DataFrame) -> Assessment:
-    later = estimate(alpha["alpha_later"])
+def _moves_to_even(networks: Networks) -> Assessment:
+    later = _part("mean α", _alpha_of(networks, "learnable_stoch")["alpha_later"], EVEN)
     gates = networks[networks["activation"] == "learnable_stoch"]
     travel = float(gates["alpha_travel"].mean())
     away = [float((gates[f"alpha_{when}"] - 0.5).abs().mean()) for when in ("start", "last")]
     drawn = away[0] > 0 and away[1] <= CLOSER * away[0]
     moved = Verdict.REPLICATED if travel >= MOVED or drawn else Verdict.CONTRADICTED
-    text = f"α = {later.text()}; travel {travel:.3f}, from {away[0]:.3f} to {away[1]:.3f} off ½"
-    return Assessment(both(within(later, *EVEN), moved), text)
+    text = (
+        f"α = {later.found.text()}; travel {travel:.3f}, from {away[0]:.3f} to {away[1]:.3f} off ½"
+    )
+    return Assessment(both(later.verdict, moved), text, parts=(later,))
 
 
 def _equilibrates(alpha: pd.DataFrame) -> Assessment:
     early = alpha[[f"alpha_{epoch}" for epoch in EARLY]]
     lowest = early[str(early.mean().idxmin())]
-    return _all_of(
-        ("lowest early α", estimate(lowest), SILU),
-        ("from its start", estimate(lowest - alpha["alpha_start"]), LOWER),
-        ("at the end", estimate(alpha["alpha_last"]), EVEN),
+    return of_parts(
+        _part("lowest early α", lowest, SILU),
+        _part("from its start", lowest - alpha["alpha_start"], LOWER),
+        _part("at the end", alpha["alpha_last"], EVEN),
     )
 
 
-def _prefers_relu(alpha: pd.DataFrame) -> Assessment:
-    gates = {"learnable": "learnable_stoch", "Gumbel": "gumbel_stoch"}
-    last = {word: estimate(alpha.loc[name]["alpha_last"]) for word, name in gates.items()}
-    return _all_of(*((word, found, RELU) for word, found in last.items()))
+def _prefers_relu(networks: Networks) -> Assessment:
+    gates = {"α learnable": "learnable_stoch", "α Gumbel": "gumbel_stoch"}
+    return of_parts(
+        *(
+            _part(word, _alpha_of(networks, name)["alpha_last"], RELU)
+            for word, name in gates.items()
+        )
+    )
+
+
+CRITERIA: dict[str, Callable[[Networks, Networks], Assessment]] = {
+    "T1": lambda narrow, _: _ordered_alike(narrow),
+    "T2": lambda narrow, _: _throughout(narrow, "relu", HALF),
+    "T3": lambda narrow, _: _throughout(narrow, "stocha", QUARTER),
+    "T4": lambda narrow, _: _practically_none(narrow),
+    "T5": lambda narrow, _: _falls(narrow),
+    "T6": lambda narrow, _: _moves_to_even(narrow),
+    "T7": lambda narrow, _: _equilibrates(_alpha_of(narrow, "gumbel_stoch")),
+    "T8": lambda _, wide: _prefers_relu(wide),
+}
+"""What each claim asks of the networks of the two bottlenecks."""

@@ -70,10 +70,11 @@ def findings() -> str:
     table = ledger(CLAIMS)
     studied = table[table["verdict"] != Verdict.NOT_STUDIED.value]
     lines = ["| | claim | our estimate [95 % interval] | verdict |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.id} | {row.claim} | {row.estimate} | {row.verdict} |"
-        for row in studied.itertuples()
-    ]
+    for row in studied.to_dict("records"):
+        first = f" (first: {row['first']})" if row["first"] else ""
+        lines.append(
+            f"| {row['id']} | {row['claim']} | {row['estimate']} | {row['verdict']}{first} |"
+        )
     left = ", ".join(table.loc[table["verdict"] == Verdict.NOT_STUDIED.value, "id"])
     return "\n".join(lines) + (f"\n\nNot yet studied: {left}." if left else "")
 
