@@ -30,11 +30,6 @@ def mixture(x: Tensor, alpha: Tensor) -> Tensor:
     return with_limits(lambda x: torch.lerp(F.silu(x), F.relu(x), alpha), x)
 
 
-def _below(x: Tensor, alpha: Tensor) -> Tensor:
-    """α where x ≤ 0, and ReLU's own 1 above."""
-    return torch.where(x > 0, torch.ones_like(alpha), alpha)
-
-
 class Gate(Learnt):
     """The small network behind α: features → hidden (tanh) → features (a logit).
 
@@ -139,15 +134,33 @@ class Gate(Learnt):
         return f"input={self.input}, hidden={self.bias_in.shape[-2]}, runs={self.runs}"
 
 
-class LearnableMixture(Activation):
+class _Gated(Activation):
+    """What the two share: a gate, its logit of α, and where the mixture holds."""
+
+    SHAPES = ("input", "hidden", "start")
+    logit: Gate
+    positive: str
+
+    @property
+    def learnt(self) -> Gate:
+        return self.logit
+
+    def gate(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.logit(x))
+
+    def _mix(self, x: Tensor, alpha: Tensor) -> Tensor:
+        if self.positive == "identity":  # ReLU's own weight, 1, above zero
+            alpha = torch.where(x > 0, torch.ones_like(alpha), alpha)
+        return mixture(x, alpha)
+
+
+class LearnableMixture(_Gated):
     """The learnable mixture f(x) = α(x)·ReLU(x) + (1 − α(x))·SiLU(x), α = σ(gate(x)).
 
     Parameters: `positive`, "mixed" for all x, "identity" for x where x > 0; `input`, `hidden`,
     `start`, `runs`, `width` of the `Gate`, or that gate as `learnt`. Deterministic.
     Chapter *Sources*; claims T4, T6 and T8; chapter *What the gates learn*.
     """
-
-    SHAPES = ("input", "hidden", "start")
 
     def __init__(
         self,
@@ -164,18 +177,10 @@ class LearnableMixture(Activation):
         self.logit = learnt or Gate(input, hidden, start, runs, width)
 
     def forward(self, x: Tensor, generator: Generators | None = None) -> Tensor:
-        alpha = torch.sigmoid(self.logit(x))
-        return mixture(x, alpha if self.positive == "mixed" else _below(x, alpha))
-
-    def gate(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.logit(x))
-
-    @property
-    def learnt(self) -> Gate:
-        return self.logit
+        return self._mix(x, self.gate(x))
 
 
-class GumbelStochA(Moded):
+class GumbelStochA(_Gated, Moded):
     """ReLU with the learned probability α_g(x), else SiLU, sampled by the binary Gumbel-softmax.
 
     The difference of two Gumbel variables is logistic, so with two classes one uniform u an element
@@ -191,8 +196,6 @@ class GumbelStochA(Moded):
 
     Jang et al. 2017, Maddison et al. 2017; chapter *Sources*; claims T5, T7 and T8.
     """
-
-    SHAPES = ("input", "hidden", "start")
 
     def __init__(
         self,
@@ -221,22 +224,14 @@ class GumbelStochA(Moded):
     def forward(self, x: Tensor, generator: Generators | None = None) -> Tensor:
         logit = self.logit(x)
         if self.mode == "expectation":
-            alpha = torch.sigmoid(logit)
-            return mixture(x, alpha if self.positive == "mixed" else _below(x, alpha))
+            return self._mix(x, torch.sigmoid(logit))
         u = uniform(x.shape, need(generator, "gumbel_stoch"), x.dtype)
         logit = logit + torch.logit(u).to(x)
         alpha = torch.sigmoid(logit / self.temperature)
         if self.mode == "hard":
             # α − α.detach() is exactly 0: the value is the choice, the gradient the relaxation's
             alpha = (logit >= 0).to(x.dtype) + (alpha - alpha.detach())
-        return mixture(x, alpha if self.positive == "mixed" else _below(x, alpha))
-
-    def gate(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.logit(x))
-
-    @property
-    def learnt(self) -> Gate:
-        return self.logit
+        return self._mix(x, alpha)
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature:g}, {super().extra_repr()}"

@@ -16,6 +16,8 @@ from stocha.activations.plain import Activation, Learnt
 from stocha.base.streams import Generators
 
 _EPS = 1e-6
+_ALPHA = 0.8
+"""Where xIELU's α begin."""
 
 
 class Coefficients(Learnt):
@@ -96,9 +98,6 @@ class XIELU(Trained):
 
     def extra_repr(self) -> str:
         return f"beta={self.beta:g}"
-
-
-_ALPHA = 0.8
 
 
 class PolyNorm(Trained):

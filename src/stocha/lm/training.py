@@ -126,7 +126,7 @@ class Run:
                 f"batch={self.config.batch}: must divide into {self.ranks} ranks of whole "
                 f"micro-batches of {self.config.micro_batch}"
             )
-        self._check_gates()
+        self._check_learnt()
         self.phase = self.arm.phase_at(0, self.total)
         self.model = Decoder(self.model_config, self.phase.make(), self.config.seed)
         self.model.to(self.place.device)
@@ -227,7 +227,7 @@ class Run:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
-    def _check_gates(self) -> None:
+    def _check_learnt(self) -> None:
         """Refuse what no step would train: the optimizer holds what the first step learns."""
         learnt = [phase.learns for _, _, phase in self.arm.phases(self.total)]
         for before, after in pairwise(learnt):

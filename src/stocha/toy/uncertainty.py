@@ -161,7 +161,7 @@ Method = tuple[str, int, dict[float, Draws]]
 def methods(config: Config, posed: Problem, split: int) -> Iterator[Method]:
     """Yield every method on one split, its candidates trained."""
     network, trained = trained_with(config, posed, "silu", config.members, split)
-    logits = network_logits(network, trained, 1, "test")
+    logits = network_logits(network, trained, 1)
     yield "single", 1, {1.0: lambda x: logits(x)[:1]}
     yield "ensemble", config.members, {1.0: logits}
     yield "temperature", 1, {t: partial(_cooled, logits, t) for t in TEMPERATURES}
@@ -170,10 +170,10 @@ def methods(config: Config, posed: Problem, split: int) -> Iterator[Method]:
     sampled, few, expected = {}, {}, {}
     for p in P:
         network, trained = trained_with(config, posed, f"stocha({p:g})", 1, split)
-        sampled[p] = network_logits(network, trained, config.draws, "test")
-        few[p] = network_logits(network, trained, FEW, "test")
+        sampled[p] = network_logits(network, trained, config.draws)
+        few[p] = network_logits(network, trained, FEW)
         mean_arm = replace(trained, arm=f"expected({p:g})")
-        expected[p] = network_logits(_rearmed(network, mean_arm), mean_arm, 1, "test")
+        expected[p] = network_logits(_rearmed(network, mean_arm), mean_arm, 1)
     yield "stocha", config.draws, sampled
     yield "stocha few", FEW, few
     yield "stocha mean", 1, expected
@@ -210,14 +210,14 @@ def trained_with(
     return fit(chosen, posed.data)[0], chosen
 
 
-def network_logits(network: Ensemble, config: ToyConfig, draws: int, moment: str) -> Draws:
+def network_logits(network: Ensemble, config: ToyConfig, draws: int) -> Draws:
     """Return what gives the logits of all networks, `draws` times each [draws·R, N, classes]."""
 
     @torch.no_grad()
     def logits(x: Tensor) -> Tensor:
         network.eval()
         stacked, noise = x.mT.expand(config.runs, -1, -1), RunNoise(config)
-        return torch.cat([network(stacked, noise.at(moment, d)).mT for d in range(draws)])
+        return torch.cat([network(stacked, noise.at("test", d)).mT for d in range(draws)])
 
     return logits
 
