@@ -21,8 +21,9 @@
 # (T8), and Gumbel's sparsity fall (T5). {numref}`fig-gate-spread` decides what an even mix means: the
 # gates that end there answer every input alike, {glue:text}`gates-collapsed-decayed` of those with
 # weight decay on their own parameters and {glue:text}`gates-collapsed-free` of those without. A
-# collapsed gate has learned no preference. By the criteria of the [ledger](01_claims.ipynb):
-# {glue:text}`gates-verdicts`.
+# collapsed gate has learned no preference. The first verdicts of the [ledger](01_claims.ipynb) rest on
+# these networks: {glue:text}`gates-verdicts`. The second are of a set-up that was
+# [searched](19_which_setup.ipynb).
 #
 # Two of the activations choose between ReLU and SiLU by a small trained gate
 # $\alpha(x) \in [0, 1]$, the weight (learnable mixture) or the probability (Gumbel StochA) of **ReLU**:
@@ -206,7 +207,7 @@ shares = ends.groupby(CASE, sort=False)["collapsed"].mean().unstack("gate_decay"
 run.glue("gates-collapsed-decayed", shares[True].mean(), "{:.0%}")
 run.glue("gates-collapsed-free", shares[False].mean(), "{:.0%}")
 verdicts = ledger([c for c in CLAIMS if c.id in ("T5", "T6", "T7", "T8")]).set_index("id")
-run.glue("gates-verdicts", ", ".join(f"{c} {v}" for c, v in verdicts["verdict"].items()))
+run.glue("gates-verdicts", ", ".join(f"{c} {v}" for c, v in verdicts["first"].items()))
 
 # %% tags=["hide-input"]
 shares.rename(index=figures.LABELS, columns=decays).map("{:.0%}".format)
@@ -295,4 +296,5 @@ both.rename(index=figures.LABELS, level=0).rename(index=decays, level=2).round(3
 #   {glue:text}`gates-alpha-gumbel-16-free`, which is where T8 expects a strong preference for ReLU.
 # - Gumbel's sparsity at bottleneck 4 (T5) ends at {glue:text}`gates-sparsity-4-free` with a free gate and at
 #   {glue:text}`gates-sparsity-4-decayed` with a decayed one. What the post's optimizer did with
-#   the gates' parameters is not in its text; T5 and T8 hinge on it.
+#   the gates' parameters is not in its text; T5 and T8 hinge on it, and so says
+#   [the search](19_which_setup.ipynb).

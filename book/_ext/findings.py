@@ -78,7 +78,7 @@ class Findings(Claims):
     def row_of(self, row: dict[str, str]) -> nodes.row:
         """The cells of one claim."""
         name = "-".join(("verdict", *row["verdict"].split()))
-        verdict = nodes.inline("", row["verdict"], classes=["verdict", name])
+        verdict = nodes.inline("", row["shown"], classes=["verdict", name])
         estimate = nodes.paragraph("", row["estimate"])
         return _row(self.claim(row), nodes.paragraph("", "", verdict), estimate)
 

@@ -8,7 +8,7 @@ import pytest
 
 from stocha.claims import toy
 from stocha.claims.all import CLAIMS
-from stocha.claims.ledger import Tables, Verdict, assess, ledger
+from stocha.claims.ledger import Tables, Verdict, assess, estimates, ledger
 
 RUNS, EPOCHS = range(10), range(101)
 ACTIVATIONS = ("relu", "silu", "stocha", "learnable_stoch", "gumbel_stoch")
@@ -206,6 +206,10 @@ def test_the_second_verdict_is_one_that_every_data_set_gives(tmp_path, relu, exp
     row = ledger([BY_ID["T2"]], Tables(tmp_path)).iloc[0]
     assert (row["verdict"], row["first"]) == (expected.value, "contradicted")
     assert "first verdict, contradicted: 0.9" in row["beside"]
+    rows = estimates([BY_ID["T2"]], Tables(tmp_path))
+    assert rows["mean"].tolist() == pytest.approx(list(relu.values()), abs=0.002)
+    assert rows["verdict"].tolist() == [part.verdict.value for part in found.parts]
+    assert set(zip(rows["band_low"], rows["band_high"], rows["n"], strict=True)) == {(0.4, 0.6, 20)}
 
 
 def test_the_second_verdict_of_the_wide_bottleneck(tmp_path):

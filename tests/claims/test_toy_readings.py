@@ -121,6 +121,11 @@ def test_the_matrix_counts_what_each_reading_meets_and_leaves_out_half_a_reading
     assert table["dead"].tolist() == [0.0, 0.25, 0.0]
     assert table["optimizer"].tolist() == ["adamw", "adamw", "adam"]
     assert table.loc[2, "T2"] == Verdict.CONTRADICTED
+    # what a sweep fixes is no column of its table
+    unvaried = matrix(points.drop(columns=["draw", "scaled", "narrow"]))
+    assert unvaried[["draw", "scaled", "narrow", "met"]].values.tolist() == [
+        ["all", False, "1-2-3-4", met] for met in table["met"]
+    ]
 
 
 def test_a_reading_in_words_is_where_it_differs() -> None:

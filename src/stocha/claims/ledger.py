@@ -10,6 +10,7 @@ words. Where its criterion has a number, text and function read it from one cons
 """
 
 import enum
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Part:
 
     name: str
     found: Estimate
-    """Both ends equal the mean for a number without an interval."""
+    """`exact` for a number without an interval."""
     band: Band | None
     """None for an open question, which is answered by an interval without zero."""
     unit: str = ""
@@ -110,9 +111,14 @@ class Assessment:
     beside: str = ""
     """Estimates that help to read it and decide nothing."""
     parts: tuple[Part, ...] = ()
-    """The estimates as numbers, for the forest plot and `claims.json`."""
+    """The estimates as numbers: the table `estimates` of chapter *Claims*."""
     first: "Assessment | None" = None
     """What was said before the set-up that this one rests on was found."""
+
+
+def exact(value: float) -> Estimate:
+    """A number without an interval."""
+    return Estimate(value, value, value)
 
 
 def of_parts(*parts: Part, spec: str = ".3f", beside: str = "") -> Assessment:
@@ -205,10 +211,33 @@ def assess(claim: Claim, tables: Tables) -> Assessment:
         raise UserError(f"{claim.id}: cannot be assessed from {files}: {reason}") from error
 
 
+def estimates(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFrame:
+    """One row an estimate that a verdict rests on.
+
+    Columns: id, part (its name), mean, low, high, band_low and band_high (NaN for an open
+    question), unit, n, interval, verdict (what it alone says): see `Part`.
+    """
+    tables = tables or Tables()
+    return pd.DataFrame(
+        {
+            "id": each.id,
+            "part": part.name,
+            **vars(part.found),
+            "band_low": part.band.low if part.band else math.nan,
+            "band_high": part.band.high if part.band else math.nan,
+            **{name: getattr(part, name) for name in ("unit", "n", "interval")},
+            "verdict": part.verdict.value,
+        }
+        for each in claims
+        for part in assess(each, tables).parts
+    )
+
+
 def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFrame:
     """One row a claim: id, source, claim, reported, criterion, estimate, beside, verdict, page.
 
-    `first` is an earlier verdict, with its estimate in `beside`; empty without one.
+    `first` is an earlier verdict, with its estimate in `beside`; empty without one. `shown` is both
+    verdicts, as pages and README print them.
     """
     tables = tables or Tables()
     rows = []
@@ -228,6 +257,9 @@ def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFram
                 "beside": "; ".join(beside),
                 "verdict": found.verdict.value,
                 "first": found.first.verdict.value if found.first else "",
+                "shown": f"{found.verdict} (first: {found.first.verdict})"
+                if found.first
+                else str(found.verdict),
                 "page": each.page or "",
             }
         )

@@ -23,8 +23,7 @@ def claim_sections(table: pd.DataFrame) -> str:
 
 
 def _section(row: Mapping[Hashable, str]) -> str:
-    first = f" (first: {row['first']})" if row["first"] else ""
-    lines = [f"**{row['id']}** · {row['claim']}", f": **{row['verdict']}**{first}"]
+    lines = [f"**{row['id']}** · {row['claim']}", f": **{row['shown']}**"]
     for begins, text in (("", row["estimate"]), ("beside it: ", row["beside"])):
         if text and text != "—":
             lines.append("\n".join(f"  - {begins}{part}" for part in text.split("; ")))

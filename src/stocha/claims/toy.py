@@ -23,6 +23,7 @@ from stocha.claims.ledger import (
     Verdict,
     both,
     claim,
+    exact,
     of_parts,
 )
 from stocha.claims.toy_readings import (
@@ -119,14 +120,10 @@ def t1_ordered(tables: Tables) -> Assessment:
     p_value = float(stats.friedmanchisquare(*final["train_loss"].to_numpy().T).pvalue)
     train, val = _spread(final["train_loss"]), _spread(final["val_loss"])
     ordered = Verdict.REPLICATED if p_value < SIGNIFICANT else Verdict.NOT_RESOLVED
-    alike = Part("validation, range", _exact(val), Band(0, _ALIKE), "sd", interval="")
-    order = Part("training, p", _exact(p_value), Band(0, SIGNIFICANT), interval="")
+    alike = Part("validation, range", exact(val), Band(0, _ALIKE), "sd", interval="")
+    order = Part("training, p", exact(p_value), Band(0, SIGNIFICANT), interval="")
     text = f"range in sd: training {train:.2f} (Friedman p = {p_value:.2g}), validation {val:.2f}"
     return Assessment(both(ordered, alike.verdict), text, parts=(order, alike))
-
-
-def _exact(value: float) -> Estimate:
-    return Estimate(value, value, value)
 
 
 def _in_band_throughout(tables: Tables, activation: str, band: Band) -> Assessment:

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from stocha.base.statistics import Estimate, estimate
-from stocha.claims.ledger import Assessment, Band, Part, Verdict, both, of_parts
-from stocha.toy.readings import EARLY
+from stocha.base.statistics import estimate
+from stocha.claims.ledger import Assessment, Band, Part, Verdict, both, exact, of_parts
+from stocha.toy.readings import EARLY, Config
 
 HALF, QUARTER, NONE = Band(0.40, 0.60), Band(0.20, 0.30), Band(-math.inf, 0.02)
 NEAR, MUCH_SMALLER = Band(-0.05, 0.05), Band(-math.inf, 0.5)
@@ -77,13 +77,17 @@ def confirmed(claim: str, points: Networks) -> Assessment:
 def matrix(points: pd.DataFrame) -> pd.DataFrame:
     """One row a reading that both bottlenecks are recorded of, most claims met first.
 
-    Parameters: `points`, the networks of all points with the columns `width` and `READING`.
+    Parameters: `points`, the networks of all points with the columns `width` and those of `READING`
+    that differ between them; the others have the values fixed before the data.
 
     Returns the columns `READING`, `dead` (share of the narrow networks), T1 … T8 and T7.1 …, each a
     verdict, and `met`, how many of the eight are replicated.
     """
+    fixed = {name: getattr(Config(), name) for name in READING if name not in points}
+    if "narrow" in fixed:
+        fixed["narrow"] = "-".join(map(str, fixed["narrow"]))  # as a sweep's table writes a list
     rows = []
-    for values, networks in points.groupby(READING, dropna=False, sort=False):
+    for values, networks in points.assign(**fixed).groupby(READING, dropna=False, sort=False):
         narrow, wide = (networks[networks["width"] == width] for width in (NARROW, WIDE))
         if narrow.empty or wide.empty:
             continue
@@ -127,10 +131,6 @@ def _alpha_of(networks: Networks, activation: str) -> pd.DataFrame:
     return chosen.groupby("network")[columns].mean()
 
 
-def _exact(value: float) -> Estimate:
-    return Estimate(value, value, value)
-
-
 def _part(name: str, values: pd.Series, band: Band, unit: str = "weight of ReLU") -> Part:
     return Part(name, estimate(values), band, unit, len(values))
 
@@ -151,8 +151,8 @@ def _ordered_alike(networks: Networks) -> Assessment:
         alike = Verdict.CONTRADICTED
     text = f"Friedman p = {p_value:.2g}; {exchanged} of {pairs} pairs the other way round"
     parts = (
-        Part("training, p", _exact(p_value), Band(0, SIGNIFICANT), interval=""),
-        Part("pairs exchanged", _exact(exchanged), Band(0, EXCHANGED), "pairs", interval=""),
+        Part("training, p", exact(p_value), Band(0, SIGNIFICANT), interval=""),
+        Part("pairs exchanged", exact(exchanged), Band(0, EXCHANGED), "pairs", interval=""),
     )
     return Assessment(both(ordered, alike), text, parts=parts)
 

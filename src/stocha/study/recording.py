@@ -70,11 +70,9 @@ def findings() -> str:
     table = ledger(CLAIMS)
     studied = table[table["verdict"] != Verdict.NOT_STUDIED.value]
     lines = ["| | claim | our estimate [95 % interval] | verdict |", "|---|---|---|---|"]
-    for row in studied.to_dict("records"):
-        first = f" (first: {row['first']})" if row["first"] else ""
-        lines.append(
-            f"| {row['id']} | {row['claim']} | {row['estimate']} | {row['verdict']}{first} |"
-        )
+    lines += [
+        f"| {row.id} | {row.claim} | {row.estimate} | {row.shown} |" for row in studied.itertuples()
+    ]
     left = ", ".join(table.loc[table["verdict"] == Verdict.NOT_STUDIED.value, "id"])
     return "\n".join(lines) + (f"\n\nNot yet studied: {left}." if left else "")
 
