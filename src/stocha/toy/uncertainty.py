@@ -181,9 +181,7 @@ def methods(config: Config, posed: Problem, split: int) -> Iterator[Method]:
     dropped = {}
     for rate in RATES:
         arm = f"dropout(rate={rate:g},test=sample)"
-        dropped[rate] = network_logits(
-            *trained_with(config, posed, arm, 1, split), config.draws, "test"
-        )
+        dropped[rate] = network_logits(*trained_with(config, posed, arm, 1, split), config.draws)
     yield "dropout", config.draws, dropped
     if config.peers:
         yield "stochact", config.draws, {p: theirs(config, posed, p, split) for p in P}
