@@ -48,7 +48,7 @@ def test_digits_of_two_classes_are_held_out_and_others_are_shifted() -> None:
 def test_laplace_approaches_the_network_as_the_prior_tightens_and_doubts_what_is_far() -> None:
     posed = u.problem("wine", 0, 0)
     network, trained = u.trained_with(SMALL, posed, "silu", SMALL.members, 0)
-    plain = u.mean(u.network_logits(network, trained, 1, "test")(posed.x_test)[:1])
+    plain = u.mean(u.network_logits(network, trained, 1)(posed.x_test)[:1])
     drawn = u.laplace(network, posed.data, SMALL)
     off = [np.abs(u.mean(drawn[t](posed.x_test)) - plain).max() for t in u.PRECISIONS]
     assert off[-1] < off[0]
