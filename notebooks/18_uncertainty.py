@@ -131,8 +131,9 @@ shown = {
     "auroc_information": "by information",
 }
 table = scores.groupby("method")[list(shown)].mean().loc[list(named)]
-table = table.rename(index=named, columns=shown).rename_axis(None).round(3)
-table.assign(passes=table["passes"].astype(int)).astype(str).replace("nan", "—")
+table = table.rename(index=named, columns=shown).rename_axis(None)
+passes = table["passes"].astype(int)
+table.map("{:.3f}".format).replace("nan", "—").assign(passes=passes)
 
 # %% [markdown]
 # Whether an input is from outside, by data set: only held-out digits are doubted as they should be. Where
@@ -161,4 +162,5 @@ table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).rename_axis
 # %% tags=["hide-input"]
 check = run.result(uncertainty.run, uncertainty.Config(**run.parameters)).tables["scores"]
 means = check.groupby("method")[["passes", "nll", "accuracy"]].mean()
-means.reindex(list(named)).dropna().rename(index=named, columns=shown).round(3)
+means = means.reindex(list(named)).dropna().rename(index=named, columns=shown).rename_axis(None)
+means.round(3).astype({"passes": int})

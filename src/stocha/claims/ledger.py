@@ -245,7 +245,8 @@ def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFram
         found = assess(each, tables)
         beside = [found.beside] if found.beside else []
         if found.first:
-            beside.append(f"first verdict, {found.first.verdict}: {found.first.estimate}")
+            estimate = found.first.estimate.replace("; ", ", ")  # one line of the page
+            beside.append(f"first verdict, {found.first.verdict}: {estimate}")
         rows.append(
             {
                 "id": each.id,

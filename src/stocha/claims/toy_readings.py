@@ -149,7 +149,8 @@ def _ordered_alike(networks: Networks) -> Assessment:
     alike = Verdict.REPLICATED if exchanged <= EXCHANGED else Verdict.NOT_RESOLVED
     if exchanged > pairs / 2:
         alike = Verdict.CONTRADICTED
-    text = f"Friedman p = {p_value:.2g}; {exchanged} of {pairs} pairs the other way round"
+    text = f"Friedman p = {p_value:.2g}".replace("-", "−")
+    text += f"; {exchanged} of {pairs} pairs the other way round"
     parts = (
         Part("training, p", exact(p_value), Band(0, SIGNIFICANT), interval=""),
         Part("pairs exchanged", exact(exchanged), Band(0, EXCHANGED), "pairs", interval=""),
