@@ -79,7 +79,7 @@ run.glue("setup-t7-t8", int((met["T7"] & met["T8"]).sum()))
 # %% [markdown]
 # ## What each reading meets
 
-# %% mystnb={"figure": {"name": "fig-setup-matrix", "caption": "Claims by readings, most claims met first: replicated (dark), partly (half), not resolved (light), contradicted (a cross). The count stands at the right. The twenty best readings and, last, the one fixed before the data; a reading is named by where it differs from that one."}, "image": {"alt": "A grid of the claims T1 to T8 against twenty-one readings. The first {setup-most} rows are dark in {setup-best-met} columns, all but T7; the last row, the reading fixed before the data, is dark in {setup-literal-met}."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-setup-matrix", "caption": "Claims by readings, most claims met first: replicated (full colour), partly (half), not resolved (faint), contradicted (a cross). The count stands at the right. The twenty best readings and, last, the one fixed before the data; a reading is named by where it differs from that one."}, "image": {"alt": "A grid of the claims T1 to T8 against twenty-one readings. The first {setup-most} rows are full in {setup-best-met} columns, all but T7; the last row, the reading fixed before the data, is full in {setup-literal-met}."}} tags=["hide-input"]
 shown = pd.concat([found.head(20), found.loc[["as fixed before the data"]]])
 figures.verdicts(shown[claims], shown["met"])
 plt.show()
@@ -109,7 +109,7 @@ counts.rename_axis(index=None, columns="data set")
 # than its criterion allows. T7 does not appear: in all these networks the Gumbel gate's lowest early α is not below one half.
 
 # %% tags=["hide-input"]
-verdicts[["verdict", "first"]].rename_axis(None).T
+verdicts[["verdict", "first"]].rename_axis(None)
 
 # %% [markdown]
 # ## What each claim rules out
