@@ -150,7 +150,7 @@ def test_the_front_page_says_what_the_ledger_says(book_html: Path) -> None:
     toy = ledger[ledger["id"].str.startswith("T")]
     assert len(toy) > 0
     for row in toy.itertuples():
-        assert f"{row.id} {row.claim} {row.verdict} {row.estimate}" in front.replace("’", "'")
+        assert f"{row.id} {row.claim} {row.shown} {row.estimate}" in front.replace("’", "'")
 
 
 def test_the_search_index_covers_every_page(book_html: Path) -> None:
