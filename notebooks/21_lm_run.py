@@ -35,6 +35,7 @@ positive: str = "identity"  # StochA: reading of x >= 0 {identity, silu, mixed}
 granularity: str = "element"  # StochA: what one draw covers {element, token, layer}
 draw: str = "sample"  # StochA, trained and evaluated: drawn, or its mean {sample, expectation}
 threads: int = 1  # numeric threads; another number changes the last bits [1, 1024]
+device: str = "cpu"  # auto: CUDA where there is one {auto, cpu, cuda}
 seed: int = 0  # of initialisation, data order and activation noise [0, inf)
 lr: float = 0.002  # peak learning rate of AdamW (0, inf)
 lr_schedule: str = "cosine"  # after the warm-up {cosine, wsd}

@@ -33,7 +33,7 @@ context: "Optional[int]" = None  # tokens a sequence [2, inf)
 batch: "Optional[int]" = None  # sequences a step [1, inf)
 micro_batches: "Optional[list[int]]" = None  # at a time: the usual, and others [1, inf)
 rounds: "Optional[int]" = None  # in which every way makes one step [1, inf)
-part_rounds: "Optional[int]" = None  # of parts and decisions [1, inf)
+part_rounds: "Optional[int]" = None  # of parts [1, inf)
 
 # %% tags=["scales", "hide-input"]
 scales = {

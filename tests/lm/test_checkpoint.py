@@ -127,12 +127,3 @@ def test_a_claim_is_held_by_one_and_keys_are_apart(tmp_path) -> None:
         order.append("first")
     worker.join()
     assert order == ["other", "first", "second finds True"]
-
-
-def test_the_cache_folder_can_be_chosen(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path))
-    assert checkpoint.folder() == tmp_path
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ValueError, match=r"^STOCHA_CACHE=.*file: allowed: a folder"):
-        checkpoint.folder()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from stocha.activations import make
 from stocha.base.parameters import at_scale
@@ -65,3 +66,39 @@ def test_an_impossible_configuration_is_one_clear_line(given, message, tmp_path,
         at_scale(experiment.Config, "smoke", **given)
     assert "\n" not in str(caught.value)
     assert not Path(tmp_path / "cache").exists()
+
+
+def test_a_cache_that_is_no_folder_is_one_clear_line(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match=r"^STOCHA_CACHE=.*file: cannot be written") as caught:
+        experiment.run(at_scale(experiment.Config, "smoke"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_where_there_is_no_cuda_auto_is_the_cpu_and_cuda_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path))
+    found = {
+        device: experiment.run(at_scale(experiment.Config, "smoke", device=device, **ARM))
+        for device in ("cpu", "auto")
+    }
+    for name, table in found["cpu"].tables.items():
+        pd.testing.assert_frame_equal(table, found["auto"].tables[name])
+    assert found["auto"].metrics["device"] == "cpu"
+    with pytest.raises(ValueError, match=r"^device='cuda': allowed: auto, cpu$"):
+        experiment.run(at_scale(experiment.Config, "smoke", device="cuda"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_run_on_cuda_has_the_same_tables_and_nearly_the_losses(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("STOCHA_CACHE", str(tmp_path))
+    here, there = (
+        experiment.run(at_scale(experiment.Config, "smoke", device=device, activation="silu"))
+        for device in ("cpu", "cuda")
+    )
+    assert there.metrics["device"] == "cuda"
+    assert set(there.tables) == set(here.tables)
+    assert there.metrics["val_loss"] == pytest.approx(here.metrics["val_loss"], rel=0.02)
+    again = experiment.run(at_scale(experiment.Config, "smoke", device="auto", activation="silu"))
+    pd.testing.assert_frame_equal(again.tables["evaluation"], there.tables["evaluation"])

@@ -21,9 +21,10 @@ from stocha.base.identity import science
 from stocha.base.streams import bernoulli
 from stocha.lm import checkpoint, training
 from stocha.lm.config import ModelConfig, TrainConfig
+from stocha.lm.model import noise
 from stocha.lm.schedule import multiplier, share_after
 from stocha.lm.tokens import Tokens
-from stocha.lm.training import Diverged, Place, Run, noise
+from stocha.lm.training import Diverged, Place, Run
 
 MODEL = ModelConfig(vocabulary=280, width=16, layers=2, heads=2, kv_heads=1, ffn=24, context=16)
 TRAIN = TrainConfig(tokens=4 * 16 * 12, batch=4, micro_batch=2, lr=0.01, warmup=2)
@@ -399,10 +400,10 @@ def test_divergence_stops_and_names_the_last_good_checkpoint(
 
 
 def test_noise_does_not_depend_on_how_a_batch_is_cut() -> None:
-    whole = bernoulli(0.5, (4, 3, 8), noise(0, 7, range(4))(1))
-    parts = [bernoulli(0.5, (2, 3, 8), noise(0, 7, rows)(1)) for rows in (range(2), range(2, 4))]
+    whole = bernoulli(0.5, (4, 3, 8), noise(0, range(4), 7)(1))
+    parts = [bernoulli(0.5, (2, 3, 8), noise(0, rows, 7)(1)) for rows in (range(2), range(2, 4))]
     assert torch.equal(whole, torch.cat(parts))
-    for other in (noise(1, 7, range(4))(1), noise(0, 8, range(4))(1), noise(0, 7, range(4))(0)):
+    for other in (noise(1, range(4), 7)(1), noise(0, range(4), 8)(1), noise(0, range(4), 7)(0)):
         assert not torch.equal(whole, bernoulli(0.5, (4, 3, 8), other))
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: complete, verified, replaced atomically; and the store that runs share them in."""
 
+import io
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from stocha.base.files import write_bytes
 from stocha.lm.config import fingerprint
 
 
@@ -19,23 +20,14 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     Raises ValueError, one line, if the file cannot be written.
     """
-    partial = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        partial = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_bytes(path, content.getvalue())
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"checkpoint={path}: could not be written ({error}); the one before is intact"
         ) from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -53,20 +45,6 @@ def load(path: Path) -> dict[str, Any]:
         raise ValueError(f"checkpoint={path}: no such file") from None
     except Exception as error:
         raise ValueError(f"checkpoint={path}: damaged or not a checkpoint; delete it") from error
-
-
-def folder() -> Path:
-    """Return where corpora and checkpoints are kept: $STOCHA_CACHE, or ~/.cache/stocha.
-
-    Raises ValueError if it cannot be made.
-    """
-    chosen = os.environ.get("STOCHA_CACHE")
-    path = Path(chosen) if chosen else Path.home() / ".cache" / "stocha"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"STOCHA_CACHE={path}: allowed: a folder to write to ({error})") from error
-    return path
 
 
 class Store:

@@ -6,17 +6,26 @@ is no `parameter` by name.
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from stocha.base.parameters import check
 from stocha.base.parameters import parameter as setting
+
+T = TypeVar("T")
 
 
 def fingerprint(value: Any) -> str:
     """Return the 12-hexadecimal hash of a JSON-able value, the same on every machine."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def taken(kind: type[T], config: Any, **given: Any) -> T:
+    """Return the `kind` of configuration with the fields that `config` has too, and `given`."""
+    own: Any = kind
+    names = {field.name for field in fields(own)} & {field.name for field in fields(config)}
+    return kind(**{name: getattr(config, name) for name in names} | given)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,11 @@ _READ = {
     *(_PART, "hidden_act"),
 }
 _INERT = {
-    *(
-        "architectures",
-        "torch_dtype",
-        "dtype",
-        "transformers_version",
-        "use_cache",
-        "_name_or_path",
-    ),
+    *("architectures", "torch_dtype", "dtype", "transformers_version", "use_cache"),
     *("bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id"),
     *("initializer_range", "attention_dropout", "pretraining_tp", "chunk_size_feed_forward"),
     *("id2label", "label2id", "return_dict", "output_attentions", "output_hidden_states"),
-    *("problem_type", "is_llama_config", "_attn_implementation"),
+    *("problem_type", "is_llama_config", "_attn_implementation", "_name_or_path"),
 }
 """Fields of a config.json that change no logit of a model without dropout."""
 
@@ -97,49 +90,40 @@ def from_llama_config(config: Mapping[str, Any], context: int | None = None) -> 
     )
 
 
-def _names(config: ModelConfig) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
-    """Yield our name, Llama's names of its row blocks, and their heights."""
+_BLOCK = {
+    "attention_norm": ["input_layernorm"],
+    "ffn_norm": ["post_attention_layernorm"],
+    "attention.qkv": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    "attention.out": ["self_attn.o_proj"],
+    "ffn.gate_up": ["mlp.gate_proj", "mlp.up_proj"],
+    "ffn.down": ["mlp.down_proj"],
+}
+"""The weights of a block, and Llama's, whose rows follow one another in ours."""
+
+
+def _names(config: ModelConfig) -> dict[str, list[tuple[str, int]]]:
+    """Our weights' names, each with Llama's of its row blocks and their heights."""
     kv = config.kv_heads * config.head_width
-    yield "embedding.weight", ("model.embed_tokens.weight",), (config.vocabulary,)
-    yield "norm.weight", ("model.norm.weight",), (config.width,)
-    if not config.tied:
-        yield "head.weight", ("lm_head.weight",), (config.vocabulary,)
+    heights = {"k_proj": kv, "v_proj": kv, "gate_proj": config.ffn, "up_proj": config.ffn}
+    heights |= dict.fromkeys(("embed_tokens", "lm_head"), config.vocabulary)
+    found = {"embedding": ["model.embed_tokens"], "norm": ["model.norm"]}
+    found |= {} if config.tied else {"head": ["lm_head"]}
     for i in range(config.layers):
-        ours, theirs = f"blocks.{i}", f"model.layers.{i}"
-        attention, mlp = f"{theirs}.self_attn", f"{theirs}.mlp"
-        yield (
-            f"{ours}.attention_norm.weight",
-            (f"{theirs}.input_layernorm.weight",),
-            (config.width,),
-        )
-        yield (
-            f"{ours}.ffn_norm.weight",
-            (f"{theirs}.post_attention_layernorm.weight",),
-            (config.width,),
-        )
-        yield (
-            f"{ours}.attention.qkv.weight",
-            tuple(f"{attention}.{part}_proj.weight" for part in "qkv"),
-            (config.width, kv, kv),
-        )
-        yield f"{ours}.attention.out.weight", (f"{attention}.o_proj.weight",), (config.width,)
-        yield (
-            f"{ours}.ffn.gate_up.weight",
-            (f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight"),
-            (config.ffn, config.ffn),
-        )
-        yield f"{ours}.ffn.down.weight", (f"{mlp}.down_proj.weight",), (config.width,)
+        found |= {f"blocks.{i}.{o}": [f"model.layers.{i}.{n}" for n in _BLOCK[o]] for o in _BLOCK}
+    return {
+        f"{ours}.weight": [
+            (f"{name}.weight", heights.get(name.rpartition(".")[2], config.width)) for name in names
+        ]
+        for ours, names in found.items()
+    }
 
 
-def _paired(weight: Tensor, width: int) -> Tensor:
-    """Reorder a head's rows from Llama's pairs (i, i + width/2) to ours, (2i, 2i + 1)."""
-    heads = weight.view(-1, 2, width // 2, weight.shape[-1])
-    return heads.transpose(1, 2).reshape(weight.shape)
+def _reordered(weight: Tensor, pairs: int, halves: int) -> Tensor:
+    """A head's rows from Llama's pairs (i, i + width/2) to ours, (2i, 2i + 1), or back.
 
-
-def _halved(weight: Tensor, width: int) -> Tensor:
-    """Undo `_paired`."""
-    heads = weight.view(-1, width // 2, 2, weight.shape[-1])
+    Parameters: `pairs`, `halves`, the order that they are in: 2 and width/2, or width/2 and 2.
+    """
+    heads = weight.view(-1, pairs, halves, weight.shape[-1])
     return heads.transpose(1, 2).reshape(weight.shape)
 
 
@@ -152,10 +136,13 @@ def to_llama(model: Decoder) -> dict[str, Tensor]:
         raise ValueError("shifted_keys=True: a Llama has no such keys; allowed: False")
     weights = model.state_dict()
     out: dict[str, Tensor] = {}
-    for ours, theirs, heights in _names(model.config):
-        for name, part in zip(theirs, weights[ours].split(heights), strict=True):
+    for ours, theirs in _names(model.config).items():
+        parts = weights[ours].split([height for _, height in theirs])
+        for (name, _), part in zip(theirs, parts, strict=True):
             turned = name.endswith(("q_proj.weight", "k_proj.weight"))
-            out[name] = _halved(part, model.config.head_width) if turned else part.clone()
+            out[name] = (
+                _reordered(part, model.config.head_width // 2, 2) if turned else part.clone()
+            )
     if model.config.tied:
         out["lm_head.weight"] = out["model.embed_tokens.weight"]
     return out
@@ -171,7 +158,7 @@ def from_llama(
     """
     model = Decoder(config, activation)
     state = model.state_dict()
-    known = {name for _, theirs, _ in _names(config) for name in theirs}
+    known = {name for theirs in _names(config).values() for name, _ in theirs}
     if config.tied and "lm_head.weight" in weights:  # a tied head repeats the embedding
         if not torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"]):
             raise ValueError("lm_head.weight: differs from the embedding, yet the head is tied")
@@ -181,12 +168,12 @@ def from_llama(
     if left:
         raise ValueError(f"{left[0]}: the model has no place for this weight")
     with torch.no_grad():
-        for ours, theirs, heights in _names(config):
+        for ours, theirs in _names(config).items():
             parts = []
-            for name, height in zip(theirs, heights, strict=True):
+            for name, height in theirs:
                 part = _checked(weights, name, (height, *state[ours].shape[1:]))
                 turned = name.endswith(("q_proj.weight", "k_proj.weight"))
-                parts.append(_paired(part, config.head_width) if turned else part)
+                parts.append(_reordered(part, 2, config.head_width // 2) if turned else part)
             state[ours].copy_(torch.cat(parts))
     return model
 

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from glob import glob
 from importlib import import_module, metadata, util
 from itertools import chain
@@ -20,7 +21,6 @@ from stocha.lm.config import fingerprint
 
 SPLITS = ("train", "validation", "heldout", "prose")
 """`heldout`: code of a package that is not trained on; `prose`, where a source has it, likewise."""
-
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "scipy", "sklearn", "sympy")
 HELD_OUT = "networkx"
@@ -45,7 +45,11 @@ class Source(Protocol):
         """Return what identifies the source, as JSON."""
 
     def stamp(self) -> list[Any]:
-        """Return, as JSON, what changes when the source's files do; told without reading them."""
+        """Return, as JSON, what changes when the source's files do; told without reading them.
+
+        Nothing where `describe` says it already, by a package's version.
+        """
+        return []
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents, each text once, in an order that does not depend on the machine."""
@@ -76,7 +80,7 @@ def _distinct(documents: Iterable[Document]) -> Iterator[Document]:
 
 
 @dataclass(frozen=True)
-class PythonPackages:
+class PythonPackages(Source):
     """The `.py` files of installed packages; one package is held out whole as out-of-domain.
 
     Test suites, files written by a wheel's build and files above `max_file` bytes (tables of
@@ -100,9 +104,6 @@ class PythonPackages:
             if self._root(name)
         }
         return {"source": "python", "versions": versions, "max_bytes": self.max_bytes}
-
-    def stamp(self) -> list[Any]:
-        return []  # the versions say it
 
     def files(self) -> dict[str, Path]:
         """Return the files by name, before any limit on bytes."""
@@ -145,7 +146,7 @@ class PythonPackages:
 
 
 @dataclass(frozen=True)
-class CodeAndProse:
+class CodeAndProse(Source):
     """Python files, and the English of docstrings of other packages, so that no text comes twice.
 
     Parameters: `max_bytes` in all, `share` of them prose; `max_held_out` of each of the two
@@ -167,20 +168,12 @@ class CodeAndProse:
     @property
     def _parts(self) -> tuple[PythonPackages, PythonPackages]:
         prose = round(self.share * self.max_bytes)
-        kinds = (
-            (self.code, self.held_out, self.max_bytes - prose),
-            (self.prose, self.held_out_prose, prose),
-        )
-        code, english = (
-            PythonPackages(*kind, self.max_held_out, validation=self.validation) for kind in kinds
-        )
-        return code, english
+        of = partial(PythonPackages, max_held_out=self.max_held_out, validation=self.validation)
+        code = of(self.code, self.held_out, self.max_bytes - prose)
+        return code, of(self.prose, self.held_out_prose, prose)
 
     def describe(self) -> dict[str, Any]:
         return {"source": "code and prose", "parts": [part.describe() for part in self._parts]}
-
-    def stamp(self) -> list[Any]:
-        return []  # the versions say it
 
     def documents(self) -> Iterator[Document]:
         return _distinct(chain(self._parts[0].documents(), self._documents()))
@@ -193,7 +186,9 @@ class CodeAndProse:
             held_out = name.startswith(f"{part.held_out}/")
             if not room[held_out]:
                 continue
-            new = [text for text in dict.fromkeys(_docstrings(files[name])) if text not in seen]
+            code = files[name].read_text(encoding="utf-8", errors="replace")
+            found = (text for docstring in docstrings(code) for text in sentences(docstring))
+            new = [text for text in dict.fromkeys(found) if text not in seen]
             seen.update(new)
             text = "\n\n".join(new)
             size = len(text.encode())
@@ -205,17 +200,17 @@ class CodeAndProse:
             yield Document(f"prose/{name}", text, split)
 
 
-def _docstrings(path: Path) -> list[str]:
-    """The paragraphs of the file's docstrings that are sentences, in order."""
+def docstrings(code: str) -> list[str]:
+    """Return the docstrings of Python code, breadth first; none of what is no Python."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes in other people's strings
         try:
-            tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
+            tree = ast.parse(code)
         except (SyntaxError, ValueError):
             return []
     found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds))
-    return [text for docstring in found if docstring for text in sentences(docstring)]
+    return [docstring for docstring in found if docstring]
 
 
 def sentences(markup: str) -> list[str]:
@@ -240,7 +235,7 @@ def sentences(markup: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class TextFolder:
+class TextFolder(Source):
     """The text files of a folder and its subfolders.
 
     `suffixes` chooses files by their ending. Raises ValueError for a folder that does not exist,
@@ -282,7 +277,7 @@ class TextFolder:
 
 
 @dataclass(frozen=True)
-class HuggingFaceText:
+class HuggingFaceText(Source):
     """A text data set read by the `datasets` library (extra `lm`), local or streamed.
 
     Parameters: `path`, a data set's name, or a local loader such as "json" or "text" with
@@ -313,14 +308,8 @@ class HuggingFaceText:
             raise ValueError(
                 "Hugging Face text needs the extra lm: pip install 'stocha[lm]'"
             ) from missing
-        rows = load_dataset(
-            self.path,
-            self.name,
-            split=self.split,
-            data_files=self.data_files,
-            streaming=self.streaming,
-        )
-        return _distinct(self._read(rows))
+        options = {"split": self.split, "data_files": self.data_files, "streaming": self.streaming}
+        return _distinct(self._read(load_dataset(self.path, self.name, **options)))
 
     def _read(self, rows: Iterable[dict[str, Any]]) -> Iterator[Document]:
         for index, row in enumerate(rows):

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stocha.activations import Activation, StochA, make
-from stocha.base.streams import Generators, generator
-from stocha.lm.model import Decoder, LayerNoise
+from stocha.base.streams import Generators
+from stocha.lm.model import Decoder, noise
 
 Use = Activation | Sequence[Activation]
 """What `Decoder.use` takes."""
@@ -73,11 +73,19 @@ def using(model: Decoder, activation: Use | None) -> Iterator[None]:
         model.use(before)
 
 
-def fixed_noise(first_row: int, rows: int) -> LayerNoise:
-    """Return the activation noise of evaluation windows: the same for every model and step."""
-    return lambda layer: [
-        generator(0, "activation", "evaluation", layer, first_row + row) for row in range(rows)
-    ]
+def hidden_states(
+    model: Decoder, ids: Tensor, activation: Use | None = None, rows: int = ROWS
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield sequences of ids [count, length], `rows` at a time, and the states before their ends.
+
+    The states [rows, length − 1, width] are the model's last ones, with `activation` (None: its
+    own) in force, no gradients, and noise that is the same for every model and step.
+    """
+    with using(model, activation):
+        for start in range(0, len(ids), rows):
+            part = ids[start : start + rows].to(model.device)
+            drawn = noise(0, range(start, start + len(part)), "evaluation", device=model.device)
+            yield part, model.hidden(part[:, :-1], drawn)
 
 
 def token_losses(model: Decoder, ids: Tensor, activation: Use | None = None) -> Tensor:
@@ -85,14 +93,12 @@ def token_losses(model: Decoder, ids: Tensor, activation: Use | None = None) -> 
 
     Parameters: `activation` to evaluate with; None is the model's own.
     """
-    parts = []
-    with using(model, activation):
-        for start in range(0, len(ids), ROWS):
-            part = ids[start : start + ROWS]
-            logits = model(part[:, :-1], fixed_noise(start, len(part)))
-            losses = F.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="none")
-            parts.append(losses)
-    return torch.cat(parts)
+    return torch.cat(
+        [
+            F.cross_entropy(model.head(x).transpose(1, 2), part[:, 1:], reduction="none").cpu()
+            for part, x in hidden_states(model, ids, activation)
+        ]
+    )
 
 
 def recalled(ids: Tensor) -> Tensor:
@@ -162,12 +168,10 @@ def zeros(model: Decoder, ids: Tensor, activation: Use | None = None) -> list[Te
     """
     found: list[list[Tensor]] = [[] for _ in model.layers]
     for layer, kept in zip(model.layers, found, strict=True):
-        layer.ffn.probe = lambda out, kept=kept: kept.append((out == 0).flatten(0, 1))
+        layer.ffn.probe = lambda out, kept=kept: kept.append((out == 0).flatten(0, 1).cpu())
     try:
-        with using(model, activation):
-            for start in range(0, len(ids), ROWS):
-                part = ids[start : start + ROWS]
-                model.hidden(part[:, :-1], fixed_noise(start, len(part)))
+        for _ in hidden_states(model, ids, activation):
+            pass
     finally:
         for layer in model.layers:
             layer.ffn.probe = None

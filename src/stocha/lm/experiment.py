@@ -15,10 +15,11 @@ from torch import Tensor
 from stocha.activations import Activation, make, names
 from stocha.arms import PARAMETERS, Arm, planned, switch_step
 from stocha.base.parameters import check, parameter
+from stocha.base.paths import cache_root
 from stocha.base.result import Progress, Result
 from stocha.lm import checkpoint, corpus, evaluation, probes, training
 from stocha.lm import schedule as rates
-from stocha.lm.config import ModelConfig, TrainConfig
+from stocha.lm.config import ModelConfig, TrainConfig, taken
 from stocha.lm.model import Decoder
 from stocha.lm.tokenizer import byte_lengths
 from stocha.lm.tokens import Tokens, tokenise
@@ -59,6 +60,7 @@ class Config:
     threads: int = parameter(
         1, "numeric threads; another number changes the last bits", "[1, 1024]"
     )
+    device: str = parameter("cpu", "auto: CUDA where there is one", "{auto, cpu, cuda}")
     seed: int = parameter(0, "of initialisation, data order and activation noise", "[0, inf)")
     lr: float = parameter(0.002, "peak learning rate of AdamW", "(0, inf)")
     lr_schedule: str = parameter("cosine", "after the warm-up", "{cosine, wsd}")
@@ -99,27 +101,11 @@ class Config:
 
     @property
     def shape(self) -> ModelConfig:
-        return ModelConfig(
-            vocabulary=self.vocabulary,
-            width=self.width,
-            layers=self.layers,
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            ffn=self.ffn,
-            context=self.context,
-            shifted_keys=self.shifted_keys,
-        )
+        return taken(ModelConfig, self)
 
     @property
     def optimisation(self) -> TrainConfig:
-        return TrainConfig(
-            tokens=self.tokens,
-            batch=self.batch,
-            lr=self.lr,
-            schedule=self.lr_schedule,
-            warmup=self.warmup,
-            seed=self.seed,
-        )
+        return taken(TrainConfig, self, schedule=self.lr_schedule)
 
     @property
     def steps(self) -> int:
@@ -128,9 +114,7 @@ class Config:
     @property
     def switch(self) -> int:
         """The first step after the switch; `steps` where there is none."""
-        if self.schedule != "swi_ft":
-            return self.steps
-        return switch_step(self.alpha, self.steps)
+        return switch_step(self.alpha, self.steps) if self.schedule == "swi_ft" else self.steps
 
     @property
     def plan(self) -> dict[str, float]:
@@ -177,6 +161,7 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     campaign's row. Parameters: `progress`, called with (done, total, unit). Raises ValueError for
     an impossible configuration and `training.Diverged`. Chapter *One run, live*.
     """
+    training.place(config.device)  # refuses one that is not there, before any work
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     training.keep_heap()
@@ -193,12 +178,14 @@ class _Run:
         self.config = config
         self.text = _text(config, progress)
         self.sizes = byte_lengths(self.text.tokenizer)
-        self.held = {
-            split: self._windows(split, config.windows) for split in list(self.text.splits)[1:]
-        }
-        self.near = self._windows("validation", max(2, config.windows // 4))
+
+        def windows(split: str, count: int) -> Tensor:
+            return evaluation.windows(self.text.splits[split], config.context, count)
+
+        self.held = {name: windows(name, config.windows) for name in list(self.text.splits)[1:]}
+        self.near = windows("validation", max(2, config.windows // 4))
         # as many for every run: the rows of a shared beginning are kept
-        self.few = self._windows("validation", GRID_WINDOWS)
+        self.few = windows("validation", GRID_WINDOWS)
         # made before training: impossible questions are refused before it
         code, length = self.text.splits["heldout"], min(160, config.context)
         prose = self.text.splits.get("prose", code)
@@ -212,23 +199,39 @@ class _Run:
         self.model = self.trainer.model
         self.final = self.model.activations  # what they learn is the model's
         self.forms: dict[str, evaluation.Use] = {"own": self.final, "relu": make("relu")}
+        sizes = {split: len(ids) for split, ids in self.text.splits.items()}
+        few = self.held["validation"][: max(2, self.config.windows // 8)]
+        cuts = [0.0, *np.geomspace(0.003, 0.3, 9)]
         tables = {
-            "splits": _splits(self.text),
+            "splits": pd.DataFrame({"split": sizes.keys(), "tokens": sizes.values()}),
             "curve": self._curve(),
             "recall": self._recall(),
             **self._switch(),
             "evaluation": self._evaluation(),
             **self._zeros(),
-            "threshold": self._threshold(),
-            "probes": self._probes(),
+            "threshold": pd.DataFrame(
+                evaluation.threshold_curve(self.model, few, self.final, cuts)
+            ),
+            "probes": pd.DataFrame(
+                {"form": form, **probes.score(self.model, probe, used)}
+                for probe in self.asked
+                for form, used in self.forms.items()
+            ),
         }
         metrics = self._metrics(tables)
-        tables["summary"] = self._summary(tables, metrics)
+        scores = tables["evaluation"].query("split == 'validation'").set_index("form")
+        row = {
+            "loss": metrics["val_loss"],
+            "bits_per_byte": scores.loc["own", "bits_per_byte"],
+            "heldout_loss": metrics["heldout_loss"],
+            "relu_loss": scores.loc["relu", "loss"],
+            "recall_loss": scores.loc["own", "recall_loss"],
+            "other_loss": scores.loc["own", "other_loss"],
+        }
+        kept = ("sparsity", "steps_after", "lr_share_after", "corpus")
+        tables["summary"] = pd.DataFrame([row | {name: metrics[name] for name in kept}])
         named = {name: table.assign(arm=self.config.name) for name, table in tables.items()}
         return Result(named, metrics)
-
-    def _windows(self, split: str, count: int) -> Tensor:
-        return evaluation.windows(self.text.splits[split], self.config.context, count)
 
     def _trainer(self, progress: Progress) -> training.Run:
         config, total, switch = self.config, self.config.steps, self.config.switch
@@ -241,20 +244,19 @@ class _Run:
             config.optimisation,
             config.arm,
             self.text,
-            checkpoint.Store(checkpoint.folder() / "lm"),
+            checkpoint.Store(cache_root() / "lm"),
             boundaries=sorted({*(mark for mark in marks if mark <= switch), switch}),
             watch=self._watch,
             watch_steps=self.grid | {switch + k for k in offsets if switch + k < total},
             progress=lambda done, steps: progress(done, steps, "steps"),
+            device=config.device,
         )
 
     def _watch(self, model: Decoder, step: int) -> list[dict[str, Any]]:
         """Evaluate the model at the steps of the grid, and a few steps after the switch."""
         arm, total, after = self.config.arm, self.config.steps, step - self.config.switch
         gained = [evaluation.context_gain(model, self.few)] if step in self.grid else []
-        if after < 0:
-            return gained
-        if after & (after - 1):  # neither 0 nor a power of 2
+        if after < 0 or after & (after - 1):  # neither 0 nor a power of 2
             return gained
         rows: list[dict[str, Any]] = [{"after": after, "loss": self._loss(model)}]
         if after == 0:
@@ -270,13 +272,11 @@ class _Run:
 
     def _curve(self) -> pd.DataFrame:
         config, total, switch = self.config, self.config.steps, self.config.switch
-        log = self.trainer.record
+        log, trained = self.trainer.record, config.optimisation
         curve = pd.DataFrame(
             {"step": np.arange(total), "loss": log.loss, "grad_norm": log.grad_norm}
         )
-        curve["lr"] = [
-            config.lr * rates.multiplier(t, total, config.optimisation) for t in range(total)
-        ]
+        curve["lr"] = [config.lr * rates.multiplier(t, total, trained) for t in range(total)]
         close = (curve["step"] - switch).abs() <= 32 if switch < total else curve["step"] < 0
         thin = curve.groupby(curve["step"] // max(1, total // 200)).mean().assign(dense=False)
         both = pd.concat([thin, curve[close].assign(dense=True)]).sort_values(["dense", "step"])
@@ -292,15 +292,10 @@ class _Run:
 
     def _switch(self) -> dict[str, pd.DataFrame]:
         rows = [row for row in self.trainer.record.watched if "after" in row]
-        losses = pd.DataFrame([row for row in rows if "layer" not in row])
-        layers = pd.DataFrame([row for row in rows if "layer" in row])
-        if not rows:
-            return {}
         columns = ["step", "after", "layer", "grad_norm", "sparsity", "q05", "q50", "q95", "dead"]
-        return {
-            "switch_loss": losses[["step", "after", "loss"]],
-            "switch_layers": layers[columns],
-        }
+        losses = pd.DataFrame([row for row in rows if "layer" not in row])
+        layers = pd.DataFrame([row for row in rows if "layer" in row], columns=columns)
+        return {"switch_loss": losses, "switch_layers": layers} if rows else {}
 
     def _evaluation(self) -> pd.DataFrame:
         config = self.config
@@ -331,18 +326,6 @@ class _Run:
             ]
         return {"sparsity": pd.concat(parts), "union_sparsity": pd.concat(unions)}
 
-    def _threshold(self) -> pd.DataFrame:
-        few = self.held["validation"][: max(2, self.config.windows // 8)]
-        cuts = [0.0, *np.geomspace(0.003, 0.3, 9)]
-        return pd.DataFrame(evaluation.threshold_curve(self.model, few, self.final, cuts))
-
-    def _probes(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {"form": form, **probes.score(self.model, probe, used)}
-            for probe in self.asked
-            for form, used in self.forms.items()
-        )
-
     def _metrics(self, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         config, log = self.config, self.trainer.record
         own = tables["evaluation"].query("form == 'own'").set_index("split")["loss"]
@@ -354,6 +337,7 @@ class _Run:
         asked = tables["probes"].query("form == 'own'").set_index("probe")
         return {
             "parameters": config.shape.parameters,
+            "device": self.trainer.place.device.type,
             **config.plan,
             "corpus": self.text.hash,
             "train_seconds": log.seconds,
@@ -376,25 +360,12 @@ class _Run:
             },
         }
 
-    def _summary(self, tables: dict[str, pd.DataFrame], metrics: dict[str, Any]) -> pd.DataFrame:
-        scores = tables["evaluation"].query("split == 'validation'").set_index("form")
-        kept = ("sparsity", "steps_after", "lr_share_after", "corpus")
-        row = {
-            "loss": metrics["val_loss"],
-            "bits_per_byte": scores.loc["own", "bits_per_byte"],
-            "heldout_loss": metrics["heldout_loss"],
-            "relu_loss": scores.loc["relu", "loss"],
-            "recall_loss": scores.loc["own", "recall_loss"],
-            "other_loss": scores.loc["own", "other_loss"],
-        }
-        return pd.DataFrame([row | {name: metrics[name] for name in kept}])
-
 
 def _text(config: Config, progress: Progress) -> Tokens:
     text = tokenise(
         config.source,
         config.vocabulary,
-        checkpoint.folder(),
+        cache_root(),
         progress=lambda done, documents: progress(done, documents, "documents"),
     )
     if missing := {"train", "validation", "heldout"} - set(text.splits):
@@ -402,8 +373,3 @@ def _text(config: Config, progress: Progress) -> Tokens:
             f"corpus_bytes={config.corpus_bytes}: no text is left for {', '.join(missing)}"
         )
     return text
-
-
-def _splits(text: Tokens) -> pd.DataFrame:
-    counts = {split: len(ids) for split, ids in text.splits.items()}
-    return pd.DataFrame({"split": counts.keys(), "tokens": counts.values()})

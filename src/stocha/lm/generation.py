@@ -8,7 +8,7 @@ from torch import Tensor
 from stocha.activations import Activation
 from stocha.base.streams import generator
 from stocha.lm.evaluation import using
-from stocha.lm.model import Decoder, LayerNoise
+from stocha.lm.model import Decoder, noise
 
 
 def generate(
@@ -48,17 +48,10 @@ def generate(
     out = torch.empty(samples, new_tokens, dtype=torch.int64)
     with using(model, activation):
         for place in range(new_tokens):
-            logits = model(ids, _noise(seed, place, samples), cache)[:, -1]
-            ids = _pick(logits, temperature, pickers)
+            drawn = noise(seed, range(samples), "generation", place, device=model.device)
+            ids = _pick(model(ids, drawn, cache)[:, -1].cpu(), temperature, pickers)
             out[:, place] = ids[:, 0]
     return out
-
-
-def _noise(seed: int, place: int, samples: int) -> LayerNoise:
-    return lambda layer: [
-        generator(seed, "activation", "generation", place, layer, sample)
-        for sample in range(samples)
-    ]
 
 
 def _pick(logits: Tensor, temperature: float, pickers: list[torch.Generator]) -> Tensor:
@@ -67,9 +60,5 @@ def _pick(logits: Tensor, temperature: float, pickers: list[torch.Generator]) ->
     if temperature == 0:
         return logits.argmax(1, keepdim=True)
     probabilities = torch.softmax(logits.double() / temperature, 1)
-    return torch.stack(
-        [
-            torch.multinomial(row, 1, generator=g)
-            for row, g in zip(probabilities, pickers, strict=True)
-        ]
-    )
+    rows = zip(probabilities, pickers, strict=True)
+    return torch.stack([torch.multinomial(row, 1, generator=picker) for row, picker in rows])

@@ -18,6 +18,20 @@ LayerNoise = Callable[[int], Generators]
 """Layer → the generators of its activation, one per sequence of the batch."""
 
 
+def noise(
+    seed: int, rows: range, *moment: str | int, device: str | torch.device = "cpu"
+) -> LayerNoise:
+    """Return the activation noise of the sequences `rows` at a `moment`: one stream each.
+
+    A stream is keyed by (seed, moment, layer, row), so the draws do not depend on how a batch is
+    cut into micro-batches and ranks, nor on where a run was resumed. The moment is the step in
+    training; an evaluation's has no step, so every model and step meets the same draws.
+    """
+    return lambda layer: [
+        generator(seed, "activation", *moment, layer, row, device=device) for row in rows
+    ]
+
+
 class Norm(nn.Module):
     """RMSNorm with a learned scale."""
 
@@ -133,6 +147,11 @@ class Decoder(nn.Module):
                 parameter.normal_(0, std, generator=source)
 
     @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.turn.device
+
+    @property
     def layers(self) -> list[Block]:
         """The blocks, from the embedding up."""
         return cast(list[Block], list(self.blocks))
@@ -175,7 +194,7 @@ class Decoder(nn.Module):
             raise ValueError(f"length={end}: the context is {self.config.context} tokens")
         if self.activation.stochastic and noise is None:
             raise ValueError("noise=None: the activation in force draws and needs generators")
-        x, turn = self.embedding(ids.to(self.turn.device)), self.turn[start:end]
+        x, turn = self.embedding(ids.to(self.device)), self.turn[start:end]
         for layer, block in enumerate(self.layers):
             drawn = noise(layer) if noise is not None and self.activation.stochastic else None
             x = block(x, turn, drawn, cache[layer] if cache else None)

@@ -2,7 +2,7 @@
 
 It is the ReLU arm of the campaign, seed 0, in half precision. `python -m stocha.lm.pretrained
 CHECKPOINT CORPUS` writes another in its place: the checkpoint of a finished training run and the
-folder of its tokenised corpus, both under `stocha.lm.checkpoint.folder()`.
+folder of its tokenised corpus, both under `stocha.base.paths.cache_root()`.
 """
 
 import json

@@ -18,11 +18,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from stocha.base.streams import stream_seed
-from stocha.lm.evaluation import Use, fixed_noise, using
+from stocha.lm.evaluation import Use, hidden_states
 from stocha.lm.model import Decoder
 
 ROWS = 32
 """Sequences scored at a time."""
+
+Ids = NDArray[np.uint16]
+Line = tuple[int, int]
+Wrong = Callable[[Ids], list[Ids]]
+"""True answer → wrong ones of as many tokens; none where there are not enough."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,7 @@ class Items:
     one_pass: bool = False
 
 
-def items(
-    tokens: NDArray[np.uint16], tokenizer: Tokenizer, count: int, length: int = 160
-) -> list[Items]:
+def items(tokens: Ids, tokenizer: Tokenizer, count: int, length: int = 160) -> list[Items]:
     """Return the three probes, `count` questions each, of sequences of `length` tokens.
 
     "next_line": the line that follows against three lines of as many tokens from elsewhere.
@@ -56,8 +59,8 @@ def items(
         raise ValueError(f"questions={count}: the text has only {len(lines)} suitable lines")
     picked = [lines[i] for i in rng.permutation(len(lines))]
     return [
-        _build("next_line", tokens, picked, count, length, _Others(tokens, picked, rng)),
-        _build("corrupted_line", tokens, picked, count, length, _Corrupted(rng)),
+        _build("next_line", tokens, picked, count, length, _others(tokens, picked, rng)),
+        _build("corrupted_line", tokens, picked, count, length, _exchanged(rng)),
         _copy(tokenizer.get_vocab_size(), count, length, rng),
     ]
 
@@ -74,8 +77,8 @@ INDENTS = (3, 7, 11, 15)
 
 
 def graded(
-    tokens: NDArray[np.uint16],
-    prose: NDArray[np.uint16],
+    tokens: Ids,
+    prose: Ids,
     tokenizer: Tokenizer,
     count: int,
     length: int = 160,
@@ -96,14 +99,14 @@ def graded(
     for strength in CORRUPTED:
         long = [(start, end) for start, end in picked if end - start > 2 * strength][:count]
         if len(long) >= 2:
-            wrong = _Replaced(tokens, strength, rng)
+            wrong = _replaced(tokens, strength, rng)
             found.append(_build(f"corrupted_{strength}", tokens, long, len(long), length, wrong))
     names = [str(tokenizer.id_to_token(token)) for token in range(tokenizer.get_vocab_size())]
     number = {name: token for token, name in enumerate(names)}
     brackets = [number[bracket] for bracket in ")]}"]
     indents = [number[n] for n in ("Ċ" + "Ġ" * size for size in INDENTS) if n in number]
     pairs = [[number[n] for n in map("Ġ{}".format, pair) if n in number] for pair in AGREEING]
-    kinds: list[tuple[str, NDArray[np.uint16], list[list[int]]]] = [
+    kinds: list[tuple[str, Ids, list[list[int]]]] = [
         ("bracket", tokens, [brackets]),
         ("indent", tokens, [indents]),
         ("agreement", prose, [pair for pair in pairs if len(pair) == 2]),
@@ -129,9 +132,7 @@ def graded(
     return [probe for probe in found if len(probe.scored) >= 2]
 
 
-def _seen_again(
-    tokens: NDArray[np.uint16], words: set[int], low: int, high: int
-) -> NDArray[np.int64]:
+def _seen_again(tokens: Ids, words: set[int], low: int, high: int) -> NDArray[np.int64]:
     """Places of the words that were last seen `low` to `high` − 1 tokens before."""
     last: dict[int, int] = {}
     places = []
@@ -143,16 +144,14 @@ def _seen_again(
     return np.array(places, dtype=np.int64)
 
 
-def _other_words(
-    window: NDArray[np.uint16], words: set[int], rng: np.random.Generator
-) -> list[int]:
+def _other_words(window: Ids, words: set[int], rng: np.random.Generator) -> list[int]:
     there = sorted((set(window.tolist()) & words) - {int(window[-1])})
     return [there[i] for i in rng.permutation(len(there))[:3]]
 
 
 def _one_token(
     name: str,
-    tokens: NDArray[np.uint16],
+    tokens: Ids,
     asked: Iterable[tuple[int, Sequence[int]]],
     count: int,
     length: int,
@@ -168,10 +167,7 @@ def _one_token(
     return Items(name, ids, torch.ones(len(rows), dtype=torch.int64), one_pass=True)
 
 
-Line = tuple[int, int]
-
-
-def _lines(tokens: NDArray[np.uint16], tokenizer: Tokenizer, length: int) -> list[Line]:
+def _lines(tokens: Ids, tokenizer: Tokenizer, length: int) -> list[Line]:
     """Return (start, end) of every line of 5 to 24 tokens with a full context before it."""
     newline = {i for i in range(tokenizer.get_vocab_size()) if "Ċ" in str(tokenizer.id_to_token(i))}
     ends = np.flatnonzero(np.isin(tokens, list(newline)))
@@ -180,71 +176,60 @@ def _lines(tokens: NDArray[np.uint16], tokenizer: Tokenizer, length: int) -> lis
     ]
 
 
-class _Others:
-    def __init__(
-        self, tokens: NDArray[np.uint16], lines: Sequence[Line], rng: np.random.Generator
-    ) -> None:
-        self.rng, self.by_size = rng, dict[int, list[NDArray[np.uint16]]]()
-        for start, end in lines:
-            self.by_size.setdefault(end - start, []).append(tokens[start:end])
+def _others(tokens: Ids, lines: Sequence[Line], rng: np.random.Generator) -> Wrong:
+    """Three lines of as many tokens from elsewhere."""
+    by_size: dict[int, list[Ids]] = {}
+    for start, end in lines:
+        by_size.setdefault(end - start, []).append(tokens[start:end])
 
-    def __call__(self, true: NDArray[np.uint16]) -> list[NDArray[np.uint16]] | None:
-        pool = self.by_size[len(true)]
-        order = self.rng.permutation(len(pool))[:12]
+    def wrong(true: Ids) -> list[Ids]:
+        pool = by_size[len(true)]
+        order = rng.permutation(len(pool))[:12]
         others = [pool[i] for i in order if not np.array_equal(pool[i], true)]
-        return others[:3] if len(others) >= 3 else None
+        return others[:3] if len(others) >= 3 else []
+
+    return wrong
 
 
-class _Corrupted:
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+def _exchanged(rng: np.random.Generator) -> Wrong:
+    """Two tokens exchanged; the last, the end of the line, stays where it is."""
 
-    def __call__(self, true: NDArray[np.uint16]) -> list[NDArray[np.uint16]] | None:
-        # the last token, the end of the line, stays where it is
-        first, second = self.rng.choice(len(true) - 1, 2, replace=False)
-        if true[first] == true[second]:
-            return None
-        wrong = np.array(true)
-        wrong[[first, second]] = wrong[[second, first]]
-        return [wrong]
+    def wrong(true: Ids) -> list[Ids]:
+        places = rng.choice(len(true) - 1, 2, replace=False)
+        found = np.array(true)
+        found[places] = true[places[::-1]]
+        return [] if np.array_equal(found, true) else [found]
+
+    return wrong
 
 
-class _Replaced:
-    def __init__(self, tokens: NDArray[np.uint16], strength: int, rng: np.random.Generator) -> None:
-        self.tokens, self.strength, self.rng = tokens, strength, rng
+def _replaced(tokens: Ids, strength: int, rng: np.random.Generator) -> Wrong:
+    """Three times `strength` tokens but the last replaced by tokens of the text."""
 
-    def __call__(self, true: NDArray[np.uint16]) -> list[NDArray[np.uint16]]:
-        return [self._one(true) for _ in range(3)]
+    def one(true: Ids) -> Ids:
+        found = np.array(true)
+        for place in rng.choice(len(true) - 1, strength, replace=False):
+            while found[place] == true[place]:
+                found[place] = tokens[rng.integers(len(tokens))]
+        return found
 
-    def _one(self, true: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        wrong = np.array(true)
-        for place in self.rng.choice(len(true) - 1, self.strength, replace=False):
-            while wrong[place] == true[place]:
-                wrong[place] = self.tokens[self.rng.integers(len(self.tokens))]
-        return wrong
+    return lambda true: [one(true) for _ in range(3)]
 
 
 def _build(
-    name: str,
-    tokens: NDArray[np.uint16],
-    lines: Sequence[Line],
-    count: int,
-    length: int,
-    wrong: Callable[[NDArray[np.uint16]], list[NDArray[np.uint16]] | None],
+    name: str, tokens: Ids, lines: Sequence[Line], count: int, length: int, wrong: Wrong
 ) -> Items:
-    rows, scored = [], []
-    for start, end in lines:
-        answers = wrong(tokens[start:end])
-        if answers is None:
-            continue
-        prefix = tokens[end - length : start]
-        rows.append([np.concatenate([prefix, a]) for a in (tokens[start:end], *answers)])
-        scored.append(end - start)
-        if len(rows) == count:
-            break
-    if len(rows) < count:
-        raise ValueError(f"questions={count}: only {len(rows)} questions of {name} can be made")
-    return Items(name, torch.from_numpy(np.array(rows).astype(np.int64)), torch.tensor(scored))
+    """The first `count` lines for which there are wrong answers, each after a full context."""
+    asked = ((start, end, wrong(tokens[start:end])) for start, end in lines)
+    kept = list(islice(((start, end, found) for start, end, found in asked if found), count))
+    if len(kept) < count:
+        raise ValueError(f"questions={count}: only {len(kept)} questions of {name} can be made")
+    rows = [
+        [np.concatenate([tokens[end - length : start], a]) for a in (tokens[start:end], *found)]
+        for start, end, found in kept
+    ]
+    scored = torch.tensor([end - start for start, end, _ in kept])
+    return Items(name, torch.from_numpy(np.array(rows).astype(np.int64)), scored)
 
 
 def _copy(vocabulary: int, count: int, length: int, rng: np.random.Generator) -> Items:
@@ -266,35 +251,22 @@ def log_likelihoods(
 ) -> NDArray[np.float64]:
     """Return the summed log-likelihood in nats of every answer [items, choices]."""
     count, choices, length = probe.ids.shape
+    answers, out = torch.split(probe.ids[:, :, -1], ROWS), []
     if probe.one_pass:
-        return _one_pass(model, probe, activation)
-    flat = probe.ids.view(count * choices, length)
-    scored = probe.scored.repeat_interleave(choices)
-    out = []
-    with using(model, activation):
-        for start in range(0, len(flat), ROWS):
-            ids = flat[start : start + ROWS]
-            longest = int(scored[start : start + ROWS].max())
-            x = model.hidden(ids[:, :-1], fixed_noise(start, len(ids)))[:, -longest:]
-            targets = ids[:, -longest:]
-            losses = F.cross_entropy(
-                model.head(x).transpose(1, 2), targets, reduction="none"
-            ).double()
-            place = torch.arange(longest, 0, -1)
-            counted = place <= scored[start : start + ROWS, None]
-            out.append(-(losses * counted).sum(1))
+        states = hidden_states(model, probe.ids[:, 0], activation, ROWS)
+        for (_, x), asked in zip(states, answers, strict=True):
+            logs = model.head(x[:, -1]).log_softmax(-1).double().cpu()
+            out.append(logs.gather(1, asked))
+        return torch.cat(out).numpy()
+    sizes = torch.split(probe.scored.repeat_interleave(choices), ROWS)
+    states = hidden_states(model, probe.ids.view(-1, length), activation, ROWS)
+    for (ids, x), scored in zip(states, sizes, strict=True):
+        longest = int(scored.max())
+        logits, targets = model.head(x[:, -longest:]).transpose(1, 2), ids[:, -longest:]
+        losses = F.cross_entropy(logits, targets, reduction="none").double().cpu()
+        counted = torch.arange(longest, 0, -1) <= scored[:, None]
+        out.append(-(losses * counted).sum(1))
     return torch.cat(out).view(count, choices).numpy()
-
-
-def _one_pass(model: Decoder, probe: Items, activation: Use | None) -> NDArray[np.float64]:
-    out = []
-    with using(model, activation):
-        for start in range(0, len(probe.ids), ROWS):
-            ids = probe.ids[start : start + ROWS]
-            x = model.hidden(ids[:, 0, :-1], fixed_noise(start, len(ids)))[:, -1]
-            logs = model.head(x).log_softmax(-1).double()
-            out.append(logs.gather(1, ids[:, :, -1]))
-    return torch.cat(out).numpy()
 
 
 def score(model: Decoder, probe: Items, activation: Use | None = None) -> dict[str, float | str]:

@@ -6,27 +6,25 @@ else is not timed. Chapter *Speed of the language model*.
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stocha.activations import Activation, StochA, make
 from stocha.base.parameters import check, parameter
 from stocha.base.result import Progress, Result
-from stocha.base.streams import bernoulli, generator
+from stocha.base.streams import generator
 from stocha.base.timing import Call, one_thread, time_rounds
-from stocha.lm.config import ModelConfig, TrainConfig
+from stocha.lm.config import ModelConfig, TrainConfig, taken
 from stocha.lm.convert import to_llama
-from stocha.lm.fast import kernels
-from stocha.lm.fast import operations as fast
-from stocha.lm.model import Decoder
+from stocha.lm.fast.operations import Fused
+from stocha.lm.model import Decoder, noise
 from stocha.lm.operations import Plain
-from stocha.lm.training import keep_heap, noise
+from stocha.lm.training import keep_heap
 
 SILU, RELU, STOCHA = "ours, SiLU", "ours, ReLU", "ours, StochA"
 PLAIN, PEER, ROOF = "plain PyTorch, SiLU", "Hugging Face Llama, SiLU", "matrix product"
@@ -36,7 +34,7 @@ ROOF_FLOPS = 2 * ROOF_SIZE**3 * ROOF_CALLS
 TOLERANCE = 1e-3
 """Largest difference of losses and gradients, as a fraction, of what is timed as the same."""
 
-FUSED, DEFINITION = fast.Fused(), Plain()
+FUSED, DEFINITION = Fused(), Plain()
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Config:
         (16, 8, 4), "at a time: the usual, and others", "[1, inf)", smoke=(4, 2), book=(16,)
     )
     rounds: int = parameter(40, "in which every way makes one step", "[1, inf)", smoke=2, book=5)
-    part_rounds: int = parameter(15, "of parts and decisions", "[1, inf)", smoke=2, book=3)
+    part_rounds: int = parameter(15, "of parts", "[1, inf)", smoke=2, book=3)
 
     def __post_init__(self) -> None:
         check(self)
@@ -65,18 +63,17 @@ class Config:
 
     @property
     def shape(self) -> ModelConfig:
-        names = ("vocabulary", "width", "layers", "heads", "kv_heads", "ffn", "context")
-        return ModelConfig(**{name: getattr(self, name) for name in names})
+        return taken(ModelConfig, self)
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
-    """Measure a step of every way, a SiLU step by its parts, and the decisions one by one.
+    """Measure a step of every way, and a SiLU step by its parts, also of PyTorch's operations.
 
     Tables: `agreement`, see there; `steps`, of every way milliseconds, `ratio`, its time over that
     of ours with SiLU in the same round, and `of_roof`, the fraction of a matrix product's FLOP/s,
     both with quartiles; `parts` (milliseconds a step forward and backward, `of_roof`);
-    `decisions` (milliseconds of what one would write `first` and of what is `kept`, `ratio` > 1 is
-    a gain). Raises ArithmeticError if the ways do not compute the same.
+    `decisions` (milliseconds a step with PyTorch's operations, `first`, and with ours, `kept`; a
+    `ratio` > 1 is a gain). Raises ArithmeticError if the ways do not compute the same.
     """
     shape, report = config.shape, progress or (lambda done, total, unit: None)
     keep_heap()
@@ -87,8 +84,7 @@ def run(config: Config, progress: Progress | None = None) -> Result:
         )
         flops = shape.flops_per_token() * config.batch * config.context
         tables["steps"] = compared(times, flops)
-        tables["parts"] = time_parts(config)
-        tables["decisions"] = time_decisions(config)
+        tables |= time_parts(config)
     return Result(tables)
 
 
@@ -152,7 +148,7 @@ def agreement(shape: ModelConfig, rows: int = 2) -> pd.DataFrame:
             with torch.no_grad():  # away from the initialisation, where activations are nearly 0
                 for weight in model.parameters():
                     weight.mul_(3 if weight.ndim == 2 else 1)
-            loss = model.loss(ids, targets, noise(0, 0, range(rows)))
+            loss = model.loss(ids, targets, noise(0, range(rows), 0))
             results.append((loss.item(), torch.autograd.grad(loss, list(model.parameters()))))
         (ours, slopes), (plain, exact) = results
         worst = max(float((a - b).norm() / b.norm()) for a, b in zip(slopes, exact, strict=True))
@@ -199,7 +195,7 @@ def steps(config: Config) -> dict[str, Call]:
         model = Decoder(config.shape, activation, operations=operations).train()
 
         def losses(some: slice) -> Tensor:
-            drawn = noise(0, 0, range(some.start, some.stop))
+            drawn = noise(0, range(some.start, some.stop), 0)
             return model.loss(ids[some], targets[some], drawn) / targets.numel()
 
         return _step(model, losses, batch, micro)
@@ -243,43 +239,6 @@ def compared(times: pd.DataFrame, flops: float) -> pd.DataFrame:
     return table.rename_axis("way").reset_index()
 
 
-def _through(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[Call, Call, Call]:
-    """Return a call of `function`, one of its backward pass, and one of both."""
-    for x in inputs:
-        x.requires_grad_()
-    y = function(*inputs)
-    slope = torch.randn_like(y)
-
-    def backward() -> None:
-        torch.autograd.grad(y, inputs, slope, retain_graph=True)
-
-    def both() -> None:
-        torch.autograd.grad(function(*inputs), inputs, slope)
-
-    return lambda: function(*inputs), backward, both
-
-
-class _Layer:
-    """Inputs of the true shapes of one micro-batch, and the weights of one layer."""
-
-    def __init__(self, config: Config) -> None:
-        self.shape, self.micro_batch = config.shape, config.micro_batches[0]
-        self.ids, self.targets = _batch(self.shape, self.micro_batch)
-        self.rows = self.targets.numel()
-        self.model = Decoder(self.shape)
-        self.head = self.model.head.weight.detach().clone()
-        ffn = self.model.layers[0].ffn
-        self.gate_up, self.down = (p.weight.detach().clone() for p in (ffn.gate_up, ffn.down))
-        self.norm = torch.rand(self.shape.width) + 0.5
-
-    def x(self) -> Tensor:
-        """The residual stream [batch, context, width]."""
-        return torch.randn(*self.ids.shape, self.shape.width)
-
-    def loss(self, x: Tensor, head: Tensor) -> Tensor:
-        return FUSED.head_loss(x.flatten(0, 1), head, self.targets.flatten())
-
-
 @dataclass(frozen=True)
 class Part:
     """A part of a step: its calls a step, and the FLOPs of its products with weights in a call."""
@@ -290,176 +249,83 @@ class Part:
     flops: int
 
 
-def parts(config: Config) -> dict[str, Part]:
+def parts(config: Config, operations: Plain = FUSED) -> dict[str, Part]:
     """Return the parts of a SiLU step, each to be timed by itself at its true shapes."""
-    at, shape = _Layer(config), config.shape
-    attention, silu, optimizer = at.model.layers[0].attention, make("silu"), _optimizer(at.model)
-    products, pieces = 2 * at.rows * shape.width, config.batch // at.micro_batch
-    for weight in at.model.parameters():
+    shape, usual, silu = config.shape, config.micro_batches[0], make("silu")
+    ids, targets = _batch(shape, usual)
+    model = Decoder(shape, silu, operations=operations)
+    optimizer, layer, turn = _optimizer(model), model.layers[0], model.turn
+    products, pieces = 2 * targets.numel() * shape.width, config.batch // usual
+    for weight in model.parameters():
         weight.grad = torch.randn_like(weight)
 
     def update() -> None:
-        nn.utils.clip_grad_norm_(at.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    def part(count: int, flops: int, function: Callable[..., Tensor], *inputs: Tensor) -> Part:
-        return Part(*_through(function, *inputs)[:2], count * pieces, flops)
+    def part(count: int, flops: int, function: Callable[..., Tensor], *sizes: int) -> Part:
+        """Of `function` of as many residual streams as `sizes` has numbers."""
+        inputs = [torch.randn(*ids.shape, size).requires_grad_() for size in sizes]
+        y = function(*inputs)
+        needed, slope = [*inputs, *model.parameters()], torch.randn_like(y)
 
+        def backward() -> None:
+            torch.autograd.grad(y, needed, slope, retain_graph=True, allow_unused=True)
+
+        return Part(lambda: function(*inputs), backward, count * pieces, flops)
+
+    def loss(x: Tensor) -> Tensor:
+        return operations.head_loss(x.flatten(0, 1), model.head.weight, targets.flatten())
+
+    width = shape.width
     return {
         "attention": part(
-            shape.layers, products * (shape.qkv + shape.width),
-            lambda x, *_: attention(x, at.model.turn),
-            at.x(), attention.qkv.weight, attention.out.weight,
+            shape.layers, products * (shape.qkv + width), lambda x: layer.attention(x, turn), width
         ),
-        "feed-forward": part(
-            shape.layers, products * 3 * shape.ffn,
-            lambda x, g, d: FUSED.gated_ffn(x, g, d, silu), at.x(), at.gate_up, at.down,
-        ),
+        "feed-forward": part(shape.layers, products * 3 * shape.ffn, layer.ffn, width),
         "norms and residual sums": part(
-            2 * shape.layers, 0,
-            lambda x, y, w: x + FUSED.rms_norm(y, w, shape.eps), at.x(), at.x(), at.norm,
+            2 * shape.layers, 0, lambda x, y: x + layer.ffn_norm(y), width, width
         ),
-        "embedding": part(1, 0, lambda w: F.embedding(at.ids, w), at.head.clone()),
-        "head and loss": part(1, products * shape.vocabulary, at.loss, at.x(), at.head),
+        "embedding": part(1, 0, lambda: model.embedding(ids)),
+        "head and loss": part(1, products * shape.vocabulary, loss, width),
         "clipping and AdamW": Part(update, None, 1, 0),
-    }  # fmt: skip
+    }
 
 
-def time_parts(config: Config) -> pd.DataFrame:
-    """Return the table `parts` of `run`; in a round each part is called at most eight times."""
-    found = parts(config)
-    repeats = {name: min(part.count, 8) for name, part in found.items()}
+def time_parts(config: Config) -> dict[str, pd.DataFrame]:
+    """Return the tables `parts` and `decisions` of `run`; ratios are of times of one round."""
 
     def repeated(call: Call, times: int) -> Call:
         return lambda: [call() for _ in range(times)]
 
-    calls: dict[str, Call] = {ROOF: roof}
-    for name, part in found.items():
-        calls[f"{name}, forward"] = repeated(part.forward, repeats[name])
-        if part.backward is not None:
-            calls[f"{name}, backward"] = repeated(part.backward, repeats[name])
-    wide = _by_way(time_rounds(calls, config.part_rounds))
-    rows = []
-    for name, part in found.items():
-        scale = part.count / repeats[name]
-        forward = wide[f"{name}, forward"] * scale
-        backward = wide.get(f"{name}, backward", forward * 0) * scale
+    sets = {"ours": parts(config), "plain": parts(config, DEFINITION)}
+    calls = {
+        f"{whose} {name} {which}": repeated(call, part.count)
+        for whose, found in sets.items()
+        for name, part in found.items()
+        for which, call in (("forward", part.forward), ("backward", part.backward))
+        if call is not None
+    }
+    wide = _by_way(time_rounds({ROOF: roof} | calls, config.part_rounds))
+    rows, decisions = [], []
+    for name, part in sets["ours"].items():
+        forward = wide[f"ours {name} forward"]
+        backward = wide.get(f"ours {name} backward", 0 * forward)
         share = 3 * part.flops * part.count / (forward + backward)
         of_roof = float((share * wide[ROOF] / ROOF_FLOPS).median()) if part.flops else None
         rows.append((name, 1e3 * forward.median(), 1e3 * backward.median(), of_roof))
-    return pd.DataFrame(rows, columns=["part", "forward", "backward", "of_roof"])
+        if part.backward is not None and name != "embedding":  # which both sets share
+            kept = forward + backward
+            first = wide[f"plain {name} forward"] + wide[f"plain {name} backward"]
+            spread = (first / kept).quantile([0.5, 0.25, 0.75])
+            decided = f"{name}: PyTorch's operations → products and kernels in blocks"
+            decisions.append((decided, 1e3 * first.median(), 1e3 * kept.median(), *spread))
+    columns = ["decision", "first", "kept", "ratio", "ratio_q1", "ratio_q3"]
+    return {
+        "parts": pd.DataFrame(rows, columns=["part", "forward", "backward", "of_roof"]),
+        "decisions": pd.DataFrame(decisions, columns=columns),
+    }
 
 
 def _by_way(times: pd.DataFrame) -> pd.DataFrame:
     return times.pivot(index="round", columns="way", values="seconds")
-
-
-def _with(name: str, value: int, call: Call) -> Call:
-    """`call` with another size of blocks."""
-
-    def changed() -> None:
-        before = getattr(fast, name)
-        setattr(fast, name, value)
-        try:
-            call()
-        finally:
-            setattr(fast, name, before)
-
-    return changed
-
-
-def _masked_softmax(scores: Tensor) -> Tensor:
-    future = torch.full(scores.shape[-2:], float("-inf")).triu_(1)
-    return torch.softmax(scores + future, -1)
-
-
-def decisions(config: Config) -> Mapping[str, tuple[Call, Call]]:
-    """Return what was decided: the first formulation, and the one kept, of the same result."""
-    at, shape, silu, drawn = _Layer(config), config.shape, make("silu"), StochA(0.5)
-    x, turn, wide = at.x(), at.model.turn, (*at.ids.shape, shape.ffn)
-    qkv = torch.randn(*at.ids.shape, shape.qkv)
-    scores = torch.randn(2 * shape.heads, shape.context, shape.context)
-    gates = torch.randn(fast.FFN_ROWS, 2, shape.ffn)
-    hidden, kernel = torch.empty(fast.FFN_ROWS, shape.ffn), fast.gate(silu, wide, None)
-    assert kernel is not None
-
-    def sources() -> list[torch.Generator]:
-        return [generator(0, "activation", row) for row in range(at.micro_batch)]
-
-    def feed(operations: Plain, activation: Activation) -> Call:
-        noise = sources() if activation.stochastic else None
-        return _through(
-            lambda x, g, d: operations.gated_ffn(x, g, d, activation, noise), x, at.gate_up, at.down
-        )[2]
-
-    def attend(operations: Plain) -> Call:
-        return _through(lambda t: operations.attention(t, turn, shape), qkv)[2]
-
-    def normed(operations: Plain) -> Call:
-        return _through(lambda y, w: operations.rms_norm(y, w, shape.eps), x, at.norm)[2]
-
-    def plain_loss(x: Tensor, head: Tensor) -> Tensor:
-        return DEFINITION.head_loss(x.flatten(0, 1), head, at.targets.flatten())
-
-    def optimizer(**options: Any) -> Call:
-        model = Decoder(shape)
-        for weight in model.parameters():
-            weight.grad = torch.randn_like(weight)
-        return torch.optim.AdamW(model.parameters(), TrainConfig.lr, **options).step
-
-    loss = _through(at.loss, x, at.head)[2]
-    return {
-        "feed-forward: PyTorch's operations → products and kernels in blocks": (
-            feed(DEFINITION, silu), feed(FUSED, silu),
-        ),
-        f"feed-forward: all rows at once → {fast.FFN_ROWS}": (
-            _with("FFN_ROWS", at.rows, feed(FUSED, silu)), feed(FUSED, silu),
-        ),
-        "silu(gate) · up, in cache: PyTorch → one kernel": (
-            lambda: torch.mul(F.silu(gates[:, 0]), gates[:, 1], out=hidden),
-            lambda: kernel.forward(slice(None), gates.numpy(), hidden.numpy()),
-        ),
-        "StochA's feed-forward: mask of floats → of bytes, in the kernel": (
-            feed(DEFINITION, drawn), feed(FUSED, drawn),
-        ),
-        "StochA's draw: rand(…) < p → random bytes": (
-            lambda: [torch.rand(wide[1:], generator=source) < 0.5 for source in sources()],
-            lambda: bernoulli(0.5, wide, sources()),
-        ),
-        "attention: scaled_dot_product_attention → blocks of products": (
-            attend(DEFINITION), attend(FUSED),
-        ),
-        f"attention: all positions at once → {fast.ROWS}": (
-            _with("ROWS", shape.context, attend(FUSED)), attend(FUSED),
-        ),
-        "causal softmax: add −∞, softmax → one kernel": (
-            lambda: _masked_softmax(scores),
-            lambda: kernels.causal_softmax(scores.clone().numpy(), 0, shape.context),
-        ),
-        "RMSNorm: PyTorch → one kernel": (normed(DEFINITION), normed(FUSED)),
-        "head and loss: logits kept → gradients made at once": (
-            _through(plain_loss, x, at.head)[2], loss,
-        ),
-        f"head and loss: all rows at once → {fast.HEAD_ROWS}": (
-            _with("HEAD_ROWS", at.rows, loss), loss,
-        ),
-        "AdamW: a list of parameters → fused": (optimizer(foreach=True), optimizer(fused=True)),
-    }  # fmt: skip
-
-
-def time_decisions(config: Config) -> pd.DataFrame:
-    """Return the table `decisions` of `run`; ratios are of times of one round."""
-    pairs = decisions(config)
-    calls = {
-        f"{which} {name}": call
-        for name, pair in pairs.items()
-        for which, call in zip(("first", "kept"), pair, strict=True)
-    }
-    wide = _by_way(time_rounds(calls, config.part_rounds))
-    rows = []
-    for name in pairs:
-        first, kept = wide[f"first {name}"], wide[f"kept {name}"]
-        spread = (first / kept).quantile([0.5, 0.25, 0.75])
-        rows.append((name, 1e3 * first.median(), 1e3 * kept.median(), *spread))
-    columns = ["decision", "first", "kept", "ratio", "ratio_q1", "ratio_q3"]
-    return pd.DataFrame(rows, columns=columns)

@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from stocha.arms import Arm
 from stocha.base.identity import science
-from stocha.base.streams import generator
 from stocha.lm import checkpoint
 from stocha.lm.batches import Batches
 from stocha.lm.config import ModelConfig, TrainConfig
-from stocha.lm.model import Decoder, LayerNoise
+from stocha.lm.model import Decoder, noise
 from stocha.lm.schedule import multiplier
 from stocha.lm.tokens import Tokens
 
@@ -113,12 +112,8 @@ class Run:
             raise ValueError(
                 f"vocabulary={self.model_config.vocabulary}: the corpus has {vocabulary} tokens"
             )
-        self.batches = Batches(
-            self.tokens.splits["train"],
-            self.model_config.context,
-            self.config.batch,
-            self.config.seed,
-        )
+        text, context = self.tokens.splits["train"], self.model_config.context
+        self.batches = Batches(text, context, self.config.batch, self.config.seed)
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.ranks = dist.get_world_size() if dist.is_initialized() else 1
         if self.config.batch % (self.ranks * self.config.micro_batch):
@@ -206,7 +201,7 @@ class Run:
         for start in range(self.rank * share, (self.rank + 1) * share, self.config.micro_batch):
             rows = range(start, start + self.config.micro_batch)
             ids, targets = (batch.to(device) for batch in self.batches.at(step, rows))
-            drawn = noise(self.config.seed, step, rows, device)
+            drawn = noise(self.config.seed, rows, step, device=device)
             if self.place.compiled:  # a compiler would make constants of the step's keys
                 drawn = torch.compiler.disable(drawn)  # type: ignore[no-untyped-call]
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
@@ -214,18 +209,12 @@ class Run:
             torch.autograd.backward(part)
             loss += part.detach()
         if self.ranks > 1:
-            self._reduce(loss)
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            flat = nn.utils.parameters_to_vector([loss.view(1), *gradients])
+            dist.all_reduce(flat)
+            nn.utils.vector_to_parameters(flat[1:], gradients)
+            loss = flat[0]
         return float(loss)
-
-    def _reduce(self, loss: Tensor) -> None:
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = torch.cat([loss.view(1), *(g.view(-1) for g in gradients)])
-        dist.all_reduce(flat)
-        loss.copy_(flat[0])
-        start = 1
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
 
     def _check_learnt(self) -> None:
         """Refuse what no step would train: the optimizer holds what the first step learns."""
@@ -261,20 +250,17 @@ class Run:
         )
 
     def _save(self, path: Path) -> None:
-        if self.rank:
-            return
-        self.store.write(
-            path,
-            {
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "model_config": asdict(self.model_config),
-                "config": asdict(self.config),
-                "corpus": self.tokens.hash,
-                "record": asdict(self.record),
-            },
-        )
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "model_config": asdict(self.model_config),
+            "config": asdict(self.config),
+            "corpus": self.tokens.hash,
+            "record": asdict(self.record),
+        }
+        if self.rank == 0:
+            self.store.write(path, state)
 
     def _restore(self, path: Path) -> bool:
         state = self.store.read(path)
@@ -293,30 +279,16 @@ def _partial(path: Path) -> Path:
     return path.with_suffix(".partial.pt")
 
 
-def noise(seed: int, step: int, rows: range, device: str | torch.device = "cpu") -> LayerNoise:
-    """Return the activation noise of the sequences `rows` of batch `step`: one stream each.
-
-    A stream is keyed by (seed, step, layer, row), so the draws do not depend on how the batch is
-    cut into micro-batches and ranks, nor on where a run was resumed.
-    """
-    return lambda layer: [
-        generator(seed, "activation", step, layer, row, device=device) for row in rows
-    ]
-
-
 def _adamw(model: Decoder, config: TrainConfig) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
-    return torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        eps=config.adam_eps,
-        fused=True,
-    )
+    groups = [
+        {
+            "params": [p for p in model.parameters() if (p.ndim < 2) == vectors],
+            "weight_decay": decay,
+        }
+        for vectors, decay in ((False, config.weight_decay), (True, 0.0))
+    ]
+    betas = config.beta1, config.beta2
+    return torch.optim.AdamW(groups, config.lr, betas, config.adam_eps, fused=True)
 
 
 def keep_heap() -> None:
