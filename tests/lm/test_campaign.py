@@ -44,7 +44,7 @@ def test_the_protocol_states_the_size_of_the_pilot_and_of_the_campaign():
     text = (project_root() / "book" / "lm_protocol.md").read_text()
     (config,) = {
         replace(run_config(point), **ARM, seed=0)
-        for name in ("lm_pilot", "lm_arms", "lm_arms_more")
+        for name in ("lm_pilot", "lm_headline", "lm_arms")
         for point in read_sweep(project_root() / "sweeps" / f"{name}.yml").points
     }
     assert f"| {config.shape.parameters:,} |" in text
@@ -57,9 +57,9 @@ def test_the_protocol_states_the_size_of_the_pilot_and_of_the_campaign():
 def test_the_pilots_runs_are_the_campaigns_first():
     sweeps = {
         name: {run_config(p) for p in read_sweep(project_root() / "sweeps" / f"{name}.yml").points}
-        for name in ("lm_pilot", "lm_arms", "lm_arms_more")
+        for name in ("lm_pilot", "lm_headline")
     }
-    assert sweeps["lm_pilot"] <= sweeps["lm_arms"] | sweeps["lm_arms_more"]
+    assert sweeps["lm_pilot"] <= sweeps["lm_headline"]
 
 
 @pytest.mark.parametrize(("spread", "half"), [(0.015, 0.01), (0.03, 0.01), (0.15, 0.02)])
