@@ -35,38 +35,64 @@ scale: str = "book"  # no effect here: the ledger reads recorded tables {smoke, 
 scales = {"smoke": {}, "book": {}, "full": {}}
 
 # %% tags=["remove-cell"]
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
 from stocha.claims.all import CLAIMS
-from stocha.claims.ledger import Verdict, estimates, ledger
-from stocha.claims.page import claim_sections, summary
+from stocha.claims.ledger import Tables, Verdict, assess, estimates, ledger
+from stocha.claims.page import claim_tables, forest
 from stocha.study.session import open_run
 
 run = open_run("01_claims", globals())
 table = run.table("ledger", ledger(CLAIMS))
 run.table("estimates", estimates(CLAIMS))
+judged = [(each, assess(each, Tables())) for each in CLAIMS]
+
+
+def one_by_one(kind):
+    """A small table each claim of one kind."""
+    display(Markdown(claim_tables(pair for pair in judged if pair[0].id[0] == kind)))
+
 
 # %% [markdown]
-# ## Where the study stands
+# ## All of them in one look
+#
+# Grey is where the criterion wants the estimate; where several data sets were drawn, each has its
+# line. ● **replicated**: the interval lies inside. ○ **not resolved**: it crosses an edge, or data sets
+# disagree. ✕ **contradicted**: it lies outside. ◐ **partly**: of a claim in two parts, one is replicated.
+# ◆ **answered**: for an open question, an interval that excludes zero.
 
 # %% tags=["remove-input"]
-display(Markdown(summary(table)))
+display(HTML(forest(judged)))
 
 # %% tags=["remove-cell"]
 for verdict in Verdict:
     run.glue(f"claims-{verdict.name.lower()}", int((table["verdict"] == verdict).sum()))
 run.glue("claims-total", len(table))
 
-# %% [markdown]
-# **Replicated**: the interval lies inside the criterion's band. **Partly**: of a claim in two parts,
-# one is. **Not resolved**: the interval crosses the edge of the band. **Contradicted**: it lies
-# outside. **Answered**: for an open question, an interval that excludes zero. A value marked
-# second-hand comes from a summary of the paper; its own tables were not available to us.
-#
-# ## The ledger
-
-# %% tags=["remove-input"]
-display(Markdown(claim_sections(table)))
-
 # %% tags=["remove-input"]
 run.figure_data("ledger", "estimates")
+
+# %% [markdown]
+# The same as data, for who collects reproductions: <a href="../../claims.json">claims.json</a>.
+#
+# ## One by one
+#
+# A value marked second-hand comes from a summary of the paper; its own tables were not available to
+# us. *What would* says how many runs would decide what is open.
+#
+# ### The toy post
+
+# %% tags=["remove-input"]
+one_by_one("T")
+
+# %% [markdown]
+# ### The paper
+
+# %% tags=["remove-input"]
+one_by_one("L")
+
+# %% [markdown]
+# ### Open questions
+
+# %% tags=["remove-input"]
+one_by_one("Q")

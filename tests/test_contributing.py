@@ -118,4 +118,4 @@ def test_a_claim_is_added_in_two_files(house):
     assert table.loc["T9", "criterion"] == "It lies in 0.40–0.60."
     assert table.loc["T9", "verdict"] in {"replicated", "not resolved"}
     page = next(folder.glob("*.ipynb")).read_text()
-    assert "**T9** · Ours." in page
+    assert "T9</span> | Ours. |" in page

@@ -11,6 +11,11 @@ import pandas as pd
 import pytest
 from book_pages import ROOT, Page, notebook_pages, toc_pages
 
+from stocha.claims import front
+from stocha.claims.all import CLAIMS
+from stocha.claims.ledger import Tables, as_data, assess
+from stocha.claims.page import numbers
+
 pytestmark = pytest.mark.book
 
 ELSEWHERE = re.compile(r"^(?:https?:)?//", re.IGNORECASE)
@@ -144,13 +149,29 @@ def test_every_page_with_figures_gives_their_data(book_html: Path) -> None:
             assert unrecorded or len(pd.read_csv(path.parent / table)) > 0, (name, table)
 
 
-def test_the_front_page_says_what_the_ledger_says(book_html: Path) -> None:
-    ledger = pd.read_csv(next(book_html.rglob("ledger.csv")))
-    front = " ".join(parsed(book_html / "book/index.html").prose.split())
-    toy = ledger[ledger["id"].str.startswith("T")]
-    assert len(toy) > 0
-    for row in toy.itertuples():
-        assert f"{row.id} {row.claim} {row.shown} {row.estimate}" in front.replace("’", "'")
+def test_the_front_page_says_what_the_tables_say(book_html: Path) -> None:
+    tables = Tables()
+    prose = " ".join(parsed(book_html / "book/index.html").prose.split()).replace("’", "'")
+    assert front.sentence(tables) in prose
+    for each in front.findings(tables):
+        assert f"{each.text} {numbers(each.part)} · {each.claim.id}, " in prose
+
+
+def test_the_claims_page_draws_every_estimate_and_lists_every_claim(book_html: Path) -> None:
+    page = parsed(book_html / "book/executed/01_claims.html")
+    assert {claim.id.lower() for claim in CLAIMS} <= page.ids
+    parts = [part for claim in CLAIMS for part in assess(claim, Tables()).parts]
+    assert page.html.count('<svg role="img"') == len(parts) > 0
+
+
+def test_the_site_has_the_claims_as_data(book_html: Path) -> None:
+    data = json.loads((book_html / "claims.json").read_text())
+    assert data == as_data(CLAIMS, Tables())
+    assert (book_html / data["$schema"]).is_file()
+    for claim in data["claims"]:
+        path, _, anchor = claim["entry"].partition("#")
+        assert anchor in parsed(book_html / path).ids
+        assert claim["page"] is None or (book_html / claim["page"]).is_file()
 
 
 def test_the_search_index_covers_every_page(book_html: Path) -> None:

@@ -7,13 +7,15 @@ from stocha.base.paths import project_root
 from stocha.base.recorded import PROVENANCE, require_recorded
 from stocha.study.notebooks import read_notebook
 from stocha.study.recorded import all_records
-from stocha.study.recording import findings, readme_text, record_runs
+from stocha.study.recording import findings, pictures, readme_text, record_runs
 
 
 def test_the_readme_shows_what_the_recorded_tables_say():
     text = (project_root() / "README.md").read_text()
     assert findings() in text, "`stocha readme` brings it up to date"
     assert readme_text(text) == text
+    for name, svg in pictures().items():
+        assert (project_root() / name).read_text() == svg
 
 
 def test_a_readme_without_markers_is_told():

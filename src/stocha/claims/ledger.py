@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from stocha.base.errors import UserError
 from stocha.base.paths import results_root
-from stocha.base.recorded import read_table
+from stocha.base.recorded import read_provenance, read_table
 from stocha.base.statistics import Estimate
 
 
@@ -90,6 +90,11 @@ class Part:
     interval: str = "95 %"
     least: int = 2
     """Over fewer runs it decides nothing."""
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """The finite ends of the band; zero for an open question."""
+        return tuple(filter(math.isfinite, self.band or (0.0,)))
 
     @property
     def verdict(self) -> Verdict:
@@ -231,6 +236,53 @@ def estimates(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataF
         for each in claims
         for part in assess(each, tables).parts
     )
+
+
+def as_data(claims: Iterable[Claim], tables: Tables) -> dict[str, Any]:
+    """The claims as JSON, by `book/static/claims.schema.json`: the same for the same tables.
+
+    An end that a band or an interval lacks is null. `results` are the recorded tables that a
+    verdict rests on, `runs` the ids of the executions that made them.
+    """
+    told = []
+    for each in claims:
+        before = len(tables.read)
+        found = assess(each, tables)
+        files = [path for path in dict.fromkeys(tables.read[before:]) if path.is_file()]
+        about = [read_provenance(folder) or {} for folder in dict.fromkeys(p.parent for p in files)]
+        runs = sorted(run for one in about for run in one.get("identity", {}).get("points", ()))
+        told.append(
+            {
+                "id": each.id,
+                "source": each.source,
+                "statement": each.statement,
+                "criterion": each.criterion,
+                "reported": each.reported,
+                "verdict": found.verdict.value,
+                "first_verdict": found.first.verdict.value if found.first else None,
+                "estimates": [
+                    {
+                        "name": part.name,
+                        **{end: _finite(value) for end, value in vars(part.found).items()},
+                        "band": [_finite(end) for end in part.band] if part.band else None,
+                        **{name: getattr(part, name) for name in ("unit", "n", "interval")},
+                        "verdict": part.verdict.value,
+                    }
+                    for part in found.parts
+                ],
+                "results": [
+                    f"results/{path.relative_to(tables.root).as_posix()}" for path in files
+                ],
+                "runs": runs,
+                "page": f"book/executed/{each.page}.html" if each.page else None,
+                "entry": f"book/executed/01_claims.html#{each.id.lower()}",
+            }
+        )
+    return {"$schema": "_static/claims.schema.json", "version": 1, "claims": told}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from stocha.study.recorded import describe, file_hashes
 from stocha.study.runs import Run
 
 _BEGIN, _END = "<!-- findings: written by `stocha readme` -->", "<!-- end of findings -->"
+_PICTURES = "book/static"
 _RECORDED = ("parameters.json", "metrics.json")
 
 
@@ -63,18 +64,38 @@ def _full(notebook: Notebook) -> dict[str, Value]:
 
 
 def findings() -> str:
-    """Markdown: the assessed claims with estimate and verdict, and how many are not yet studied."""
-    from stocha.claims.all import CLAIMS  # pandas takes a second that other commands need not spend
-    from stocha.claims.ledger import Verdict, ledger
+    """Markdown: the study in a sentence, two figures, five findings, and how many claims stand."""
+    from stocha.claims import front  # pandas takes a second that other commands need not spend
+    from stocha.claims.all import CLAIMS
+    from stocha.claims.ledger import Tables, Verdict, ledger
+    from stocha.claims.page import SIGNS, numbers
 
-    table = ledger(CLAIMS)
-    studied = table[table["verdict"] != Verdict.NOT_STUDIED.value]
-    lines = ["| | claim | our estimate [95 % interval] | verdict |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.id} | {row.claim} | {row.estimate} | {row.shown} |" for row in studied.itertuples()
+    tables, counted = Tables(), ledger(CLAIMS)["verdict"].value_counts()
+    shown = " ".join(
+        f'<img src="{_PICTURES}/{name}.svg" width="49%" alt="{caption}">'
+        for name, caption in front.FIGURES.values()
+    )
+    lines = [
+        f"- {SIGNS[each.part.verdict]} {each.text} {numbers(each.part)}. "
+        f"[{each.claim.id}](notebooks/{each.claim.page}.py)"
+        for each in front.findings(tables)
     ]
-    left = ", ".join(table.loc[table["verdict"] == Verdict.NOT_STUDIED.value, "id"])
-    return "\n".join(lines) + (f"\n\nNot yet studied: {left}." if left else "")
+    counts = ", ".join(f"{counted[v]} {v}" for v in Verdict if v in counted)
+    total = f"{counted.sum()} claims and open questions: {counts}."
+    return "\n".join([f"**{front.sentence(tables)}**", "", shown, "", *lines, "", total])
+
+
+def pictures() -> dict[Path, str]:
+    """The README's figures: path in the project → SVG."""
+    from stocha.claims import front
+    from stocha.claims.drawing import STYLE
+    from stocha.claims.ledger import Tables
+
+    tables = Tables()
+    return {
+        Path(_PICTURES, f"{name}.svg"): f"{getattr(front, name)(tables, STYLE)}\n"
+        for name, _ in front.FIGURES.values()
+    }
 
 
 def readme_text(current: str) -> str:
@@ -87,12 +108,15 @@ def readme_text(current: str) -> str:
 
 
 def write_readme() -> list[Path]:
-    """Write the findings, computed from results/, into README.md."""
+    """Write the findings, computed from results/, into README.md, and its figures beside."""
     path = project_root() / "README.md"
     try:
         current = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(f"cannot read {path}: {reason}") from None
-    write_text(path, readme_text(current))
-    return [path]
+    written = {path: readme_text(current)}
+    written |= {project_root() / name: svg for name, svg in pictures().items()}
+    for target, text in written.items():
+        write_text(target, text)
+    return list(written)
