@@ -1,12 +1,28 @@
 """Decoding on the CPU with feed-forward layers that skip the weights of inactive neurons."""
 
+import weakref
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stocha.hf.exchange import current, layers
 from stocha.sparse.ffn import ACTIVATIONS, BATCH, SparseFFN
+
+_FFNS: "weakref.WeakValueDictionary[int, SparseFFN]" = weakref.WeakValueDictionary()
+
+
+@torch.library.custom_op("stocha::ffn", mutates_args=())
+def _ffn(x: Tensor, number: int) -> Tensor:
+    """Apply the layer of that number; to `torch.compile` one operation, so a step stays whole."""
+    return _FFNS[number](x.float()).to(x.dtype)  # type: ignore[no-any-return]
+
+
+@_ffn.register_fake
+def _(x: Tensor, number: int) -> Tensor:
+    return torch.empty_like(x)
 
 
 class SparseMLP(nn.Module):
@@ -22,13 +38,23 @@ class SparseMLP(nn.Module):
         super().__init__()
         self.gate_proj, self.up_proj = mlp.gate_proj, mlp.up_proj
         self.down_proj, self.act_fn = mlp.down_proj, mlp.act_fn
-        self.ffn = ffn
+        self._use(ffn)
         self.train(mlp.training)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._use(self.ffn)
+
+    def _use(self, ffn: SparseFFN) -> None:
+        self.ffn, self.number = ffn, id(ffn)
+        _FFNS[self.number] = ffn
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or x.numel() // x.shape[-1] > BATCH:
             return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))  # type: ignore[no-any-return]
-        return self.ffn(x.float()).to(x.dtype)  # type: ignore[no-any-return]
+        if x.requires_grad and torch.is_grad_enabled():
+            return self.ffn(x)  # type: ignore[no-any-return]  # refuses it
+        return _ffn(x, self.number)  # type: ignore[no-any-return]
 
 
 def sparse(model: PreTrainedModel, **options: Any) -> PreTrainedModel:
@@ -47,13 +73,17 @@ def sparse(model: PreTrainedModel, **options: Any) -> PreTrainedModel:
     activation = current(model)
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation={activation}: allowed: {', '.join(ACTIVATIONS)}")
-    found = layers(model)
-    ffns = []
-    for mlp in found:
+    ffns: list[SparseFFN] = []
+    for mlp in layers(model):
         weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
         ffns.append(SparseFFN.from_linear(*weights, activation=activation, **options))
         options.setdefault("break_even", ffns[0].break_even)
-    own = {id(mlp): SparseMLP(mlp, ffn) for mlp, ffn in zip(found, ffns, strict=True)}
+    return place(model, ffns)
+
+
+def place(model: PreTrainedModel, ffns: Sequence[SparseFFN]) -> PreTrainedModel:
+    """Put `ffns`, one a layer, into `model` as its `SparseMLP`s, and return it."""
+    own = {id(m): SparseMLP(m, ffn) for m, ffn in zip(layers(model), ffns, strict=True)}
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if id(child) in own:

@@ -1,0 +1,215 @@
+"""Ways to decode one token at a time, ours and other people's, behind one interface.
+
+A way is started with a prompt and then led through given tokens, so that all do the same work.
+Chapter *Decoding, end to end*.
+"""
+
+import copy
+import ctypes
+import importlib
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import DynamicCache, PreTrainedModel, StaticCache
+
+from stocha.hf.decoding import place
+from stocha.hf.exchange import layers
+from stocha.hf.gguf_file import write
+from stocha.sparse.ffn import SparseFFN
+
+Logits = NDArray[np.float32]
+"""[vocabulary]."""
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+WRONG = {"float32": 0.01, "bfloat16": 0.1, "int8": 0.1, "4 bits": 0.5}
+"""Deviation from the reference from which a way is wrong: root mean square over all positions,
+relative to the spread of the reference's logits."""
+
+_LLAMA_CPP = {
+    "float32": ("F32",),
+    "bfloat16": ("BF16", "F16"),
+    "int8": ("Q8_0", "Q4_1"),
+}
+
+
+class Way(Protocol):
+    """Something that decodes."""
+
+    def start(self, prompt: Sequence[int]) -> Logits:
+        """Forget what was before, read the prompt, return the logits after it."""
+
+    def step(self, token: int) -> Logits:
+        """Read one token more and return the logits after it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A way that can be made: `make` returns it, or raises `Absent`."""
+
+    name: str
+    ours: bool
+    precision: str
+    make: Callable[[], Way]
+    activation: str = "relu"
+    """What it computes between gate and down: llama.cpp knows a Llama with SiLU only."""
+
+
+class Absent(Exception):
+    """A way cannot be had here; says why."""
+
+
+class Transformer:
+    """A Hugging Face model, with a growing cache, or with one of fixed size and compiled.
+
+    Parameters: `model`; `room`, tokens that fit the cache of fixed size; `compiled`.
+    """
+
+    def __init__(self, model: PreTrainedModel, room: int, compiled: bool) -> None:
+        self.model, self.compiled, self.read = model, compiled, 0
+        if compiled and shutil.which("g++") is None:
+            raise Absent("torch.compile: no g++")
+        self.forward: Any = torch.compile(model.forward) if compiled else model.forward
+        self.cache: Any = StaticCache(model.config, room) if compiled else DynamicCache()
+
+    def start(self, prompt: Sequence[int]) -> Logits:
+        """Read the prompt, uncompiled: its length is its own."""
+        if self.compiled:  # the same memory for every prompt: another would be compiled anew
+            self.cache.reset()
+        else:
+            self.cache = DynamicCache()
+        self.read = 0
+        return self._read(self.model.forward, prompt)
+
+    def step(self, token: int) -> Logits:
+        """Read one token."""
+        return self._read(self.forward, [token])
+
+    def _read(self, forward: Any, tokens: Sequence[int]) -> Logits:
+        ids = torch.tensor([tokens])
+        places = torch.arange(self.read, self.read + len(tokens))[None]
+        self.read += len(tokens)
+        with torch.no_grad():
+            out = forward(
+                input_ids=ids,
+                position_ids=places,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return np.asarray(out.logits[0, -1].float().numpy())
+
+
+class LlamaCpp:
+    """llama.cpp on a GGUF file, by llama-cpp-python; its keys and values as wide as `wide` says."""
+
+    def __init__(self, path: Path, room: int, threads: int, wide: bool) -> None:
+        try:
+            cpp: Any = importlib.import_module("llama_cpp")
+        except (ImportError, OSError, RuntimeError) as error:
+            raise Absent(f"llama-cpp-python: {error}") from error
+        kept = cpp.GGML_TYPE_F32 if wide else cpp.GGML_TYPE_F16
+        self.llm = cpp.Llama(
+            str(path),
+            n_ctx=room,
+            n_threads=threads,
+            n_threads_batch=threads,
+            type_k=kept,
+            type_v=kept,
+            verbose=False,
+        )
+
+    def start(self, prompt: Sequence[int]) -> Logits:
+        """Read the prompt."""
+        self.llm.reset()
+        return self._read(prompt)
+
+    def step(self, token: int) -> Logits:
+        """Read one token."""
+        return self._read([token])
+
+    def _read(self, tokens: Sequence[int]) -> Logits:
+        self.llm.eval(list(tokens))
+        found: Any = ctypes.cast(self.llm._ctx.get_logits(), ctypes.POINTER(ctypes.c_float))
+        return np.ctypeslib.as_array(found, (self.llm.n_vocab(),)).copy()
+
+
+def entries(
+    model: PreTrainedModel, precision: str, threads: int, room: int, folder: Path
+) -> Iterator[Entry]:
+    """Yield every way at `precision`, peers first.
+
+    Parameters: `model` with ReLU, float32; `threads` of each way; `room`, tokens that a prompt and
+    what follows it fill at most; `folder` for files that a peer reads.
+    Ours in int8 have it in the feed-forward layers, the rest of them is bfloat16.
+    """
+    half = model if precision == "float32" else _half(model)
+
+    def transformer(made: Callable[[], PreTrainedModel], compiled: bool) -> Callable[[], Way]:
+        return lambda: Transformer(made(), room, compiled)
+
+    def llama_cpp(kind: str) -> Way:
+        if importlib.util.find_spec("llama_cpp") is None:
+            raise Absent("llama-cpp-python is not installed: pip install 'stocha[peers]'")
+        path = folder / f"{kind}.gguf"
+        write(model, path, kind)
+        return LlamaCpp(path, room, threads, wide=kind == "F32")
+
+    if precision == "int8":
+        yield Entry("Hugging Face, dynamic int8", False, "int8", lambda: _dynamic(model, room))
+    else:
+        for name, compiled in (("eager", False), ("compiled", True)):
+            make = transformer(lambda: half, compiled)
+            yield Entry(f"Hugging Face, {name}", False, precision, make)
+    for kind in _LLAMA_CPP[precision]:
+        made = "4 bits" if kind == "Q4_1" else precision
+        yield Entry(f"llama.cpp {kind}", False, made, partial(llama_cpp, kind), "silu")
+
+    source = model if precision == "int8" else half
+    ffns: list[SparseFFN] = []
+
+    def ours(method: str) -> PreTrainedModel:
+        if not ffns:
+            for mlp in layers(source):
+                weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+                made = SparseFFN.from_linear(
+                    *weights, method="dense", threads=threads, weights=precision
+                )
+                ffns.append(made)
+        return place(shared(half), [ffn.variant(method=method) for ffn in ffns])
+
+    methods = {"dense": "dense", "sparse": "sparse", "certified": "screened"}
+    if precision == "int8":
+        del methods["certified"]
+    for name, method in methods.items():
+        for compiled in (False, True):
+            make = transformer(partial(ours, method), compiled)
+            yield Entry(f"ours, {name}{', compiled' * compiled}", True, precision, make)
+
+
+def shared(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the modules of `model` on the same parameters."""
+    return copy.deepcopy(model, {id(p): p for p in model.parameters()})
+
+
+def _half(model: PreTrainedModel) -> PreTrainedModel:
+    made: Any = copy.deepcopy(model)
+    return made.to(torch.bfloat16)  # type: ignore[no-any-return]
+
+
+def _dynamic(model: PreTrainedModel, room: int) -> Way:
+    """Torch's own int8: weights rounded by row, inputs while it runs."""
+    try:
+        from torch.ao.quantization import quantize_dynamic
+    except ImportError as error:
+        raise Absent(f"torch.ao.quantization: {error}") from error
+    quantised: Any = quantize_dynamic
+    return Transformer(quantised(shared(model), {nn.Linear}, torch.qint8), room, compiled=False)
