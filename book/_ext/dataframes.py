@@ -1,6 +1,8 @@
-"""Mark the numeric columns of HTML tables, so that the style sheet can align them to the right.
+"""Mend the HTML tables that pandas writes.
 
-In all tables the minus of a number becomes "−", as in the prose around them.
+Numeric columns are marked, so that the style sheet can align them to the right; the minus of a
+number becomes "−", as in the prose around them; the names of the index stand in the row of the
+column names, for a table whose headings are empty is read out as nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ _BODY = re.compile(r"(<tbody\b[^>]*>)(.*?)(</tbody>)", re.DOTALL)
 _HEAD = re.compile(r"(<thead\b[^>]*>)(.*?)(</thead>)", re.DOTALL)
 _ROW = re.compile(r"<tr\b.*?</tr>", re.DOTALL)
 _CELL = re.compile(r"<(t[dh])\b([^>]*)>(.*?)</\1>", re.DOTALL)
+_EMPTY = re.compile(r"<th\b([^>]*)>\s*</th>")
+_STYLE = re.compile(r"<style scoped>.*?</style>\s*", re.DOTALL)
 _COLSPAN = re.compile(r"\bcolspan\b")
 _NUMBER = re.compile(
     r"[-+−]?(?:\d[\d,\u202f]*\.?\d*|\.\d+)(?:e[-−+]?\d+)?\s*(?:%|×)?"
@@ -84,6 +88,28 @@ def mark_numbers(html: str) -> str:
     return _TABLE.sub(mark_table, html)
 
 
+def name_index(html: str) -> str:
+    """Return `html` without pandas' own style, and without a row of its own for index names.
+
+    Where columns have several levels, the row stays and its empty headings become plain cells.
+    """
+
+    def merge(head: re.Match[str]) -> str:
+        opening, content, closing = head.groups()
+        rows = _ROW.findall(content)
+        above, below = (_CELL.findall(row) for row in (rows[-2:] if rows[1:] else [*rows, ""]))
+        names = [text for _, _, text in below if text.strip()]
+        empty = [text for _, _, text in above[: len(names)] if not text.strip()]
+        if names and len(above) == len(below) and len(empty) == len(names):
+            left = iter(names)
+            named = _CELL.sub(lambda cell: f"<th>{next(left, cell[3])}</th>", rows[-2], len(names))
+            content = content.replace(rows[-1], "").replace(rows[-2], named)
+        return opening + _EMPTY.sub(r"<td\1></td>", content) + closing
+
+    bare = _STYLE.sub("", html).replace('<table border="1"', "<table")
+    return _TABLE.sub(lambda table: _HEAD.sub(merge, table.group()), bare)
+
+
 def write_minus(html: str) -> str:
     """Return `html` with "−" for the minus of every number in a table's cells."""
 
@@ -99,7 +125,9 @@ def mark_document(app: Sphinx, doctree: nodes.document) -> None:
     for node in list(doctree.findall(nodes.raw)):
         text = node.astext()
         if node.get("format") == "html" and "<table" in text:
-            node.replace_self(nodes.raw("", write_minus(mark_numbers(text)), **node.attributes))
+            node.replace_self(
+                nodes.raw("", write_minus(mark_numbers(name_index(text))), **node.attributes)
+            )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

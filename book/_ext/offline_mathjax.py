@@ -1,6 +1,7 @@
 """Typeset equations without a network: MathJax comes from the installed package, not a CDN.
 
-The package's own Sphinx extension copies all of its 31 MB; a page loads one script and its fonts.
+Only a page with equations loads it: one script and its fonts, of the 31 MB that the package's own
+Sphinx extension copies.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
@@ -34,6 +37,16 @@ def configure(app: Sphinx, config: Config) -> None:
     }
 
 
+def only_where_needed(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Take MathJax and its settings from a page without equations."""
+    if 'class="math' not in context.get("body", ""):
+        context["script_files"] = [
+            script for script in context["script_files"] if "mathjax" not in str(script).lower()
+        ]
+
+
 def copy_files(app: Sphinx, error: Exception | None) -> None:
     """Copy script and fonts to `_static/mathjax`, once per output folder."""
     if error is not None or app.builder.format != "html":
@@ -49,5 +62,7 @@ def copy_files(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension with Sphinx."""
     app.connect("config-inited", configure, priority=900)
+    # after Sphinx's own handler (500), which adds the scripts
+    app.connect("html-page-context", only_where_needed, priority=800)
     app.connect("build-finished", copy_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

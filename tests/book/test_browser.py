@@ -147,6 +147,19 @@ def test_the_book_has_equations_figures_and_data(book_html: Path) -> None:
     assert sum(len(page.figures) for page in pages) > 0
 
 
+def test_the_first_page_is_less_than_a_megabyte_and_has_its_icons(browser, site: str) -> None:
+    with tab(browser, site) as page:
+        sizes: dict[str, int] = {}
+        page.on("response", lambda r: sizes.update({r.url: int(r.headers["content-length"])}))
+        page.goto("book/index.html", wait_until="networkidle")
+        assert sum(sizes.values()) < 1_000_000, sizes
+        assert any("fa-solid" in url for url in sizes)
+        drawn = "e => getComputedStyle(e, '::before').content"
+        icons = page.locator("i.fas, i.fa-solid")
+        assert icons.count() > 0
+        assert "none" not in icons.evaluate_all(f"all => all.map({drawn})")
+
+
 def test_the_root_opens_the_front_page(browser, site: str) -> None:
     with tab(browser, site) as page:
         page.goto("index.html")

@@ -174,6 +174,25 @@ def test_the_site_has_the_claims_as_data(book_html: Path) -> None:
         assert claim["page"] is None or (book_html / claim["page"]).is_file()
 
 
+INVALID = {
+    "an empty heading": r"<th\b[^>]*>\s*(?:<p>\s*</p>)?\s*</th>",
+    "a paragraph in a summary": r"<summary\b[^>]*>\s*<p\b",
+    "pandas' own style": r"<style scoped|<table border",
+}
+
+
+@pytest.mark.parametrize("what", INVALID)
+def test_no_page_has_what_html_forbids(book_html: Path, what: str) -> None:
+    for path in built_pages(book_html):
+        assert not re.findall(INVALID[what], parsed(path).html), path.name
+
+
+def test_only_pages_with_equations_load_mathjax(book_html: Path) -> None:
+    pages = {name: parsed(book_html / f"{name}.html") for name in toc_pages()}
+    loading = {name for name, page in pages.items() if "mathjax/" in " ".join(page.loads)}
+    assert loading == {name for name, page in pages.items() if page.math}
+
+
 def test_the_search_index_covers_every_page(book_html: Path) -> None:
     text = (book_html / "searchindex.js").read_text()
     index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 import pytest
-from dataframes import is_number, mark_numbers, write_minus
+from dataframes import is_number, mark_numbers, name_index, write_minus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +63,26 @@ def test_a_minus_is_a_minus_and_a_word_keeps_its_hyphen() -> None:
     assert marked(html) == ["a-1", "−1.500000e+00", "−2.000000e−09"]
     assert "two-step 3-fold" in html
     assert "+0.1 [−0.2, 0.4]" in html
+
+
+def headings(html: str) -> list[str]:
+    return re.findall(r"<th[^>]*>([^<]*)</th>", html.partition("</thead>")[0])
+
+
+def test_the_name_of_an_index_is_the_heading_of_its_column() -> None:
+    frame = pd.DataFrame({"loss": [1.5], "seeds": [3]}, index=pd.Index(["relu"], name="arm"))
+    assert headings(name_index(frame.to_html())) == ["arm", "loss", "seeds"]
+    two = frame.set_index("seeds", append=True)
+    assert headings(name_index(two.to_html())) == ["arm", "seeds", "loss"]
+
+
+def test_no_heading_is_empty_and_no_column_is_lost() -> None:
+    columns = pd.MultiIndex.from_product([["loss"], ["all", "living"]], names=[None, "networks"])
+    index = pd.Index(["relu"], name="activation")
+    deep = name_index(pd.DataFrame([[1.5, 0.5]], columns=columns, index=index).to_html())
+    assert headings(deep) == ["loss", "networks", "all", "living", "activation"]
+    plain = name_index(pd.DataFrame({"loss": [1.5]}, index=[0])._repr_html_())
+    assert headings(plain) == ["loss"]
+    assert "<td></td>" in plain
+    assert "<style" not in plain
+    assert "border" not in plain
