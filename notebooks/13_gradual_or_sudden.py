@@ -14,18 +14,21 @@
 # ---
 
 # %% [markdown]
-# # Gradual or sudden
+# # The post's three questions
 #
-# Would a *gradual* change from SiLU to ReLU do better than the flip of Swi+FT
-# {cite:p}`lomeli2025stochastic`, and *how often* should one switch if one switches all the time, as
-# StochA does for every single element? {numref}`fig-switch-paired` decides the first question: linear
-# annealing differs from the flip by {glue:text}`switch-anneal-linear` nats, network by network.
-# {numref}`fig-switch-often` decides the second: {glue:text}`switch-often-resolved` of
-# {glue:text}`switch-often-arms` coarser grains differ from a draw per element by more than their
-# interval.
+# **Change gradually, switch as you like, and let no gate decide.** Annealing p from SiLU to ReLU differs
+# from the flip of Swi+FT {cite:p}`lomeli2025stochastic` by {glue:text}`ask-anneal-flip` nats and from
+# constant StochA by {glue:text}`ask-anneal-stocha`, with ReLU in the end
+# ({numref}`fig-ask-change`). How often one switches matters little: of
+# {glue:text}`ask-often` grains coarser than a draw per element {glue:text}`ask-often-resolved` differ
+# from it, the furthest by {glue:text}`ask-often-most` ({numref}`fig-ask-often`). The learnable gate
+# differs from the best constant p by {glue:text}`ask-learnable` and Gumbel's by
+# {glue:text}`ask-gumbel` ({numref}`fig-ask-gates`).
 #
-# Every arm has the same budget, and network $r$ of every arm has the same initialisation and the same
-# batches, so that arms are compared network by network.
+# The toy post {cite:p}`kosti2025fun` asks: gradual or flipped, how often, and should the switch see its
+# input? Every arm has the same budget and {glue:text}`ask-runs` networks with bottleneck 16, which can
+# overfit; network $r$ of every arm has the same initialisation and the same batches, so that arms are
+# compared network by network. A positive difference is a higher validation loss.
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -35,35 +38,43 @@ classes: int = 2  # classes [2, inf)
 scaled: bool = False  # standardise the features by the training samples'
 lr: float = 0.001  # Adam's learning rate (0, inf)
 weight_decay: float = 0.01  # coefficient of the decay [0, inf)
-optimizer: str = "adam"  # its decay: L2 in the gradient (adam) or decoupled (adamw) {adam, adamw}
+optimizer: str = "adamw"  # its decay: L2 in the gradient (adam) or decoupled (adamw) {adam, adamw}
 batch_size: int = 128  # samples a step [1, inf)
 epochs: "Optional[int]" = None  # passes over the training data [1, inf)
-runs: "Optional[int]" = None  # independent networks of each ensemble [1, inf)
-seed: int = 0  # first network's seed; the others follow [0, 4294967295]
-data_seed: int = 0  # seed of the samples and of their split [0, 4294967295]
+runs: "Optional[int]" = None  # networks of each arm [1, inf)
+seed: int = 2000  # first network's seed; the others follow [0, 4294967295]
+data_seed: int = 21  # seed of the samples and of their split [0, 4294967295]
 threshold: float = 0.001  # an activation of smaller magnitude counts as zero (0, inf)
 device: str = "cpu"  # where to train, as torch names it
+layers: int = 4  # hidden layers [1, inf)
+wide: "Optional[int]" = None  # units of layers that are no bottleneck [1, inf)
+narrow: list[int] = [1, 2, 3, 4]  # which layers are, from 1, where `wide` is given; else all [1, inf)  # fmt: skip
+gate_decays: bool = True  # the decay acts on the gates' parameters too
+gate_input: str = "element"  # what a gate sees: one pre-activation or its layer {element, layer}
+gate_start: str = "random"  # gates before training {random, even}
+draw: str = "all"  # where an activation mixes: everywhere or x < 0 {all, below}
 alphas: list[float] = [0.05, 0.1, 0.2]  # Swi+FT: share of steps after the switch [0, 1]
 every: list[int] = [1, 2, 4, 8, 16, 32]  # alternation: steps between switches [1, inf)
 p: float = 0.5  # StochA: probability of SiLU [0, 1]
-positive: str = "mixed"  # StochA: reading of x ≥ 0 {identity, silu, mixed}
-widths: list[int] = [16, 16, 16, 16]  # units of each hidden layer [1, inf)
+constants: list[float] = [0.25, 0.75]  # further p that the gates are compared with [0, 1]  # fmt: skip
+width: int = 16  # units of the bottleneck [1, inf)
 workers: "Optional[int]" = None  # processes to train in [1, inf)
 
 # %% tags=["scales", "hide-input"]
 scales = {
     "smoke": {"epochs": 3, "runs": 2, "workers": 1},
     "book": {"epochs": 30, "runs": 5, "workers": 2},
-    "full": {"epochs": 100, "runs": 10, "workers": 2},
+    "full": {"epochs": 100, "runs": 100, "workers": 2},
 }  # fmt: skip
 
 # %% tags=["hide-input"]
+import math
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from stocha import figures
-from stocha.arms import switch_step
-from stocha.base.statistics import Estimate, estimate
+from stocha.base.statistics import estimate
 from stocha.claims.ledger import Tables
 from stocha.study.session import open_run
 from stocha.toy import gradual
@@ -72,164 +83,143 @@ run = open_run("13_gradual_or_sudden", globals())
 figures.style()
 run.badge()
 config = gradual.Config(**run.parameters)
-change, often = config.change(), config.often()
-arms = change | often
-names = {arm: own.labelled(positive=config.positive) for arm, own in arms.items()}
-recorded = Tables()
-final, learning, paired = (
-    run.table(f"full_{name}", recorded("13_gradual_or_sudden", name))
-    for name in ("final", "learning", "paired")
-)
-shown = {
-    "val_loss_relu": "loss with ReLU",
-    "val_loss_own": "loss as trained",
-    "val_accuracy": "accuracy with ReLU",
-    "sparsity": "sparsity with ReLU",
-}
+found = run.result(gradual.run, config)
+tables, data = found.tables, ""
+if scale != "full":  # the chapter argues from the recorded full scale
+    recorded, data = Tables(), "full_"
+    tables = {
+        name: run.table(f"full_{name}", recorded("13_gradual_or_sudden", name)) for name in tables
+    }
+final, learning = tables["final"], tables["learning"]
+arms = config.change() | config.often() | config.gates()
+positive = "mixed" if config.draw == "all" else "identity"
+names = {arm: own.labelled(positive=positive) for arm, own in arms.items()}
 
 
-def intervals(reference):
-    """Mean paired difference from an arm and its 95 % t-interval, one row an arm."""
-    rows = paired[paired.reference == reference]
-    rows = rows.groupby("arm", sort=False)["difference"]
-    columns = {"mean": "mean difference", "low": "low", "high": "high"}
-    found = pd.DataFrame({arm: vars(estimate(values)) for arm, values in rows}).T
-    return found.rename(columns=columns, index=names)
+def differences(keys, reference, loss, rows=final):
+    """Mean difference from an arm, its 95 % interval, and how many networks would resolve it."""
+    wide = rows.pivot(index="run", columns="arm", values=loss)
+    table = {}
+    for key in keys:
+        apart = wide[key] - wide[reference]
+        value = estimate(apart)
+        # the interval of n networks is narrower by the root of n
+        needed = len(apart) * ((value.high - value.low) / 2 / value.mean) ** 2
+        resolved = value.low > 0 or value.high < 0
+        enough = "resolved" if resolved else f"{math.ceil(needed):,} networks"
+        table[key] = {"mean": value.mean, "low": value.low, "high": value.high, "": enough}
+    return pd.DataFrame(table).T
 
 
-def means(arms, reference):
-    """Mean of every arm, and its difference from the reference, which has none."""
-    table = final.groupby("arm")[list(shown)].mean().loc[arms]
-    table = table.rename(columns=shown, index=names).round(4).astype(str)
-    return table.join(intervals(reference).round(4).astype(str)).fillna("—")
+def dots(keys, reference, loss):
+    """The differences as dots, a line an arm."""
+    rows = final.set_index("arm").loc[[reference, *keys]].reset_index()
+    plt.figure(figsize=(7, 0.9 + 0.42 * len(keys)))
+    figures.paired_differences(rows, loss, reference, by="arm", names=names)
+    plt.xlabel(f"validation loss / nats, minus that of {names[reference]}")
+    plt.show()
+
+
+def told(table, key):
+    """A difference with its interval."""
+    return "{:+.4f} [{:+.4f}, {:+.4f}]".format(*table.loc[key, ["mean", "low", "high"]])
 
 
 # %% [markdown]
-# ## The arms
+# ## Gradual or flipped
 #
-# The network is the post's second one, with bottleneck 16: it can overfit, and, unlike the one of width 4
-# ([Toy classification](11_toy_classification.ipynb)), it seldom dies, so that a difference between arms is not a
-# difference in deaths. The learning rate is constant, as in the post. This matters for reading the result: in
-# the paper a cosine has nearly ended when the switch comes, here the steps after the switch are as long as
-# those before.
-#
-# Every arm is validated with what it trains with at that point, and again with **ReLU**, whose sparsity is
-# what all this is for. The flips, in the recorded runs of {glue:text}`switch-epochs` epochs:
+# All are judged with **ReLU** in place of what they train with, which is what sparse inference needs. The
+# learning rate is constant, as in the post; in the paper a cosine has nearly ended when the switch comes.
 
-# %% tags=["hide-input"]
-run.glue("switch-epochs", int(learning.epoch.max()))
-total = int(learning.epoch.max()) * config.steps_per_epoch
-steps = pd.DataFrame(
-    {"share after the switch": alpha, "switch at step": switch_step(alpha, total)}
-    for alpha in config.alphas
-)
-steps.assign(**{"steps after": total - steps["switch at step"]})
-
-# %% [markdown]
-# ## Losses under ReLU
-
-# %% mystnb={"figure": {"name": "fig-switch-curves", "caption": "Validation loss with ReLU in place of whatever the arm trains with, from the tenth part of the training on: networks thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Validation loss under ReLU over epochs for five arms. SiLU's stays above ReLU's; the arm that flips to ReLU follows SiLU until the switch and then drops to ReLU's level within a few epochs; the annealed arm comes down gradually and ends slightly below ReLU."}} tags=["remove-input"]
-later = learning[learning.epoch >= learning.epoch.max() // 10]
-axes = figures.runs_over_epochs(later, "val_loss_relu", hue="arm", kind="t", names=names)
-axes.set_ylabel("validation loss with ReLU / nats")
-figures.legend_below(axes.figure)
+# %% mystnb={"figure": {"name": "fig-ask-curves", "caption": "Validation loss with ReLU over epochs: mean of a hundred networks thick, twenty networks thin."}, "image": {"alt": "Five lines of validation loss under ReLU. SiLU stays highest; the flip follows it and drops at ninety epochs; annealing comes down gradually; StochA and ReLU run lower throughout."}} tags=["hide-input"]
+means = learning[learning.run < 0].rename(columns={"val_loss": "mean"})
+late = learning[(learning.run >= 0) & (learning.epoch > 0)]
+plt.ylim(0.15, 0.6)
+figures.courses(means.assign(measure="val_loss"), late, "val_loss", hue="arm", names=names)
+plt.ylabel("validation loss with ReLU / nats")
 plt.show()
 
 # %% tags=["remove-input"]
-run.figure_data("full_learning")
+run.figure_data(f"{data}learning")
 
-# %% mystnb={"figure": {"name": "fig-switch-paired", "caption": "Final validation loss with ReLU: difference of each arm from a network that was trained with ReLU throughout, network by network. Dots are pairs, mark and bar their mean and 95 % t-interval."}, "image": {"alt": "Dot plot of paired differences in validation loss from ReLU by arm, with intervals around a zero line."}} tags=["remove-input"]
-gradually = final[final.arm.isin(list(change))]
-figure = plt.figure(figsize=(7, 4))
-figures.paired_differences(gradually, "val_loss_relu", "relu", by="arm", names=names)
-plt.gca().set(xlabel="difference in validation loss with ReLU / nats, from ReLU throughout")
-plt.show()
+# %% mystnb={"figure": {"name": "fig-ask-change", "caption": "Final validation loss with ReLU, minus that of Swi+FT, network by network: dots are pairs, mark and bar their mean and 95 % t-interval."}, "image": {"alt": "Dot plot of paired differences by arm around a zero line: annealing and StochA lie left of it, SiLU far right."}} tags=["remove-input"]
+change = [arm for arm in config.change() if arm not in (config.flip, "silu")]
+dots(change, config.flip, "val_loss_relu")
 
 # %% tags=["remove-input"]
-run.figure_data("full_final")
+run.figure_data(f"{data}final")
+against = differences(change, config.flip, "val_loss_relu")
+annealed = [arm for arm in change if arm.startswith("anneal")]
+constant = differences(annealed, "stocha", "val_loss_relu")
+run.glue("ask-anneal-flip", told(against, "anneal linear"))
+run.glue("ask-anneal-stocha", told(constant, "anneal linear"))
+run.glue("ask-runs", final.run.nunique())
+run.glue("ask-dead", int(final.dead.sum()))
+losses = final.groupby("arm")[["val_loss_relu", "val_loss_own"]].mean()
+run.glue("ask-silu-relu", losses.loc["silu", "val_loss_relu"], "{:.3f}")
+run.glue("ask-silu-own", losses.loc["silu", "val_loss_own"], "{:.3f}")
 
 # %% tags=["hide-input"]
-means(list(change), "relu")
+versus = pd.concat({names[config.flip]: against, names["stocha"]: constant}, names=["minus"])
+versus.rename(index=names, level=1).infer_objects().round(4)
 
 # %% [markdown]
-# The last columns are differences from ReLU throughout, so its own row has none. The flip and the annealing can
-# also be compared with each other directly:
-
-# %% tags=["hide-input"]
-between = intervals(config.flip)
-run.glue("switch-flip", names[config.flip])
-for shape in ("linear", "cosine"):
-    row = between.loc[names[f"anneal {shape}"]]
-    run.glue(f"switch-anneal-{shape}", Estimate(*row).text("+.4f"))
-cost = final[final.arm == "silu"]
-run.glue("switch-silu-relu", cost.val_loss_relu.mean(), "{:.3f}")
-run.glue("switch-silu-own", cost.val_loss_own.mean(), "{:.3f}")
-between.round(4)
-
-# %% [markdown]
-# Each interval is for its arm alone; with this many arms, one in twenty would exclude zero by chance.
-# Relative to *{glue:text}`switch-flip`*, linear annealing differs by {glue:text}`switch-anneal-linear` nats and
-# cosine annealing by {glue:text}`switch-anneal-cosine`. Doing nothing has its price:
-# SiLU, evaluated with ReLU without any training for it, goes from {glue:text}`switch-silu-own` to
-# {glue:text}`switch-silu-relu`.
+# The last column says whether the interval excludes zero, or how many networks would make it, were the mean
+# as it is. Each interval is for its arm alone. {glue:text}`ask-dead` networks died. SiLU evaluated with ReLU
+# and without any training for it goes from {glue:text}`ask-silu-own` to {glue:text}`ask-silu-relu`.
 #
 # ## How often to switch
 #
-# Alternating SiLU and ReLU after every $k$ steps, from each step to each epoch
-# ({glue:text}`switch-epoch-steps` steps), is StochA with $p = 1/2$ at a coarser and coarser grain, and without
-# chance. Between the two lie draws per layer and per row of the batch.
+# Alternating SiLU and ReLU every $k$ steps, up to an epoch, is StochA with $p = 1/2$ at a coarser and
+# coarser grain, and without chance. Between them lie draws per row and per batch.
 
-# %% mystnb={"figure": {"name": "fig-switch-often", "caption": "Final validation loss with ReLU by how often the activation changes, from a draw for every element (top) to a switch after every epoch: difference from the draw per element, network by network, with mean and 95 % t-interval."}, "image": {"alt": "Dot plot of paired differences in validation loss under ReLU from StochA drawn per element, for draws per row, per layer, and alternation every 1 to 32 steps."}} tags=["remove-input"]
-run.glue("switch-epoch-steps", config.steps_per_epoch)
-grain = final.set_index("arm").loc[["stocha", *often]].reset_index()
-figure = plt.figure(figsize=(7, 4.2))
-figures.paired_differences(grain, "val_loss_relu", "stocha", by="arm", names=names)
-plt.gca().set(xlabel="difference in validation loss with ReLU / nats, from a draw per element")
-plt.show()
+# %% mystnb={"figure": {"name": "fig-ask-often", "caption": "Final validation loss with ReLU by how often the activation changes, minus that of a draw per element, network by network, with mean and 95 % t-interval."}, "image": {"alt": "Dot plot of paired differences from StochA drawn per element: draws per layer and row, and alternation every 1 to 32 steps."}} tags=["remove-input"]
+often = list(config.often())
+dots(often, "stocha", "val_loss_relu")
 
 # %% tags=["remove-input"]
-run.figure_data("full_final")
-outside, from_relu = intervals("stocha"), intervals("relu")
-run.glue("switch-often-resolved", int(((outside.low > 0) | (outside.high < 0)).sum()))
-run.glue("switch-often-arms", len(outside))
-run.glue("switch-often-best", outside["mean difference"].idxmin())
-run.glue("switch-often-best-value", outside["mean difference"].min(), "{:+.4f}")
-run.glue("switch-better", ", ".join(from_relu[from_relu.high < 0].index) or "none")
-run.glue("switch-worse", ", ".join(from_relu[from_relu.low > 0].index) or "none")
-run.glue("switch-dead", int(final.dead.sum()))
-run.glue("switch-networks", len(final))
-run.glue("switch-runs", final.run.nunique())
+run.figure_data(f"{data}final")
+coarser = differences(often, "stocha", "val_loss_relu")
+most = coarser["mean"].astype(float).abs().idxmax()
+run.glue("ask-often", len(coarser))
+run.glue("ask-often-resolved", int((coarser[""] == "resolved").sum()))
+run.glue("ask-often-most", f"{told(coarser, most)} ({names[most]})")
 
 # %% tags=["hide-input"]
-means(["stocha", *often], "stocha").drop(columns=shown["val_accuracy"])
+coarser.rename(index=names).infer_objects().round(4)
 
 # %% [markdown]
-# {glue:text}`switch-often-resolved` of {glue:text}`switch-often-arms` grains differ from the draw per element by
-# more than their interval; the lowest mean difference is {glue:text}`switch-often-best-value`
-# (*{glue:text}`switch-often-best`*). "As trained" is the activation in force at the last step, which for an
-# alternation is ReLU or SiLU as the count of steps has it.
+# ## A switch that sees its input
+#
+# A gate chooses for every input; a constant p does not look. Each is judged with its own activation, since
+# a gate has no meaning under ReLU. The best constant is chosen on the same networks, which favours it a
+# little.
+
+# %% mystnb={"figure": {"name": "fig-ask-gates", "caption": "Final validation loss, each with its own activation, minus that of the best constant p, network by network, with mean and 95 % t-interval."}, "image": {"alt": "Dot plot of paired differences from the best constant p: other constants, and the two gates."}} tags=["remove-input"]
+constants = ["relu", "p 0.25", "stocha", "p 0.75", "silu"]
+constants = [arm for arm in constants if arm in losses.index]
+best = losses.loc[constants, "val_loss_own"].idxmin()
+others = [arm for arm in constants if arm != best] + ["learnable_stoch", "gumbel_stoch"]
+dots(others, best, "val_loss_own")
+
+# %% tags=["remove-input"]
+run.figure_data(f"{data}final")
+gates = differences(others, best, "val_loss_own")
+run.glue("ask-best", names[best])
+run.glue("ask-learnable", told(gates, "learnable_stoch"))
+run.glue("ask-gumbel", told(gates, "gumbel_stoch"))
+
+# %% tags=["hide-input"]
+gates.rename(index=names).infer_objects().round(4)
+
+# %% [markdown]
+# The best constant is *{glue:text}`ask-best`*. These networks overfit ([the gates](12_gates.ipynb)
+# say how far): a draw is noise, and noise is what they lack.
 #
 # ## The same, live
 #
-# What this page's build trained itself, at its own scale, beside the recorded: the mean difference from ReLU
-# throughout. Fewer networks and epochs, so a rougher number.
-
-# %%
-found = run.result(gradual.run, config)
+# What this page's build trained itself, at its own scale, beside the recorded: differences from the flip.
 
 # %% tags=["hide-input"]
-live = found.tables["paired"].query("reference == 'relu'")
-live = live.groupby("arm")["difference"].mean()
-table = from_relu[["mean difference"]].rename(columns={"mean difference": "recorded"})
-table.assign(live=live.rename(index=names)).round(4)
-
-# %% [markdown]
-# ## Summary
-#
-# - {glue:text}`switch-dead` of {glue:text}`switch-networks` networks died; every arm has
-#   {glue:text}`switch-runs`, paired by initialisation and batches.
-# - Better than ReLU throughout, with an interval that excludes zero: {glue:text}`switch-better`. Worse:
-#   {glue:text}`switch-worse`.
-# - Gradual against sudden: {glue:text}`switch-anneal-linear` (linear) and {glue:text}`switch-anneal-cosine`
-#   (cosine), relative to *{glue:text}`switch-flip`*. This is a toy network at a constant learning rate; the
-#   [ledger](01_claims.ipynb) keeps the question open for the language model.
+live = differences(change, config.flip, "val_loss_relu", found.tables["final"])["mean"]
+pd.DataFrame({"recorded": against["mean"], "live": live}, dtype=float).rename(index=names).round(4)

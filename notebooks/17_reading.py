@@ -29,7 +29,7 @@ classes: int = 2  # classes [2, inf)
 scaled: bool = False  # standardise the features by the training samples'
 lr: float = 0.001  # Adam's learning rate (0, inf)
 weight_decay: float = 0.01  # coefficient of the decay [0, inf)
-optimizer: str = "adam"  # its decay: L2 in the gradient (adam) or decoupled (adamw) {adam, adamw}
+optimizer: str = "adamw"  # its decay: L2 in the gradient (adam) or decoupled (adamw) {adam, adamw}
 batch_size: int = 128  # samples a step [1, inf)
 epochs: "Optional[int]" = None  # passes over the training data [1, inf)
 runs: "Optional[int]" = None  # networks of each ensemble [1, inf)
@@ -37,14 +37,14 @@ seed: int = 0  # first network's seed; the others follow [0, 4294967295]
 data_seed: int = 0  # seed of the samples and of their split [0, 4294967295]
 threshold: float = 0.001  # an activation of smaller magnitude counts as zero (0, inf)
 device: str = "cpu"  # where to train, as torch names it
-width: int = 4  # units of the bottleneck [1, inf)
 layers: int = 4  # hidden layers [1, inf)
-wide: "Optional[int]" = None  # units of the layers that are no bottleneck [1, inf)
-narrow: list[int] = [1, 2, 3, 4]  # the layers that are, counted from 1; the others have `wide` [1, inf)  # fmt: skip
+wide: "Optional[int]" = None  # units of layers that are no bottleneck [1, inf)
+narrow: list[int] = [1, 2, 3, 4]  # which layers are, from 1, where `wide` is given; else all [1, inf)  # fmt: skip
 gate_decays: bool = True  # the decay acts on the gates' parameters too
 gate_input: str = "element"  # what a gate sees: one pre-activation or its layer {element, layer}
 gate_start: str = "random"  # gates before training {random, even}
 draw: str = "all"  # where an activation mixes: everywhere or x < 0 {all, below}
+width: int = 4  # units of the bottleneck [1, inf)
 workers: int = 1  # processes to train in [1, inf)
 
 # %% tags=["scales", "hide-input"]
@@ -68,7 +68,7 @@ config = readings.Config(**run.parameters)
 found = run.result(readings.run, config)
 networks = found.tables["networks"]
 run.glue("reading-dead", networks["dead"].mean(), "{:.0%}")
-run.glue("reading-widths", ", ".join(map(str, config.widths)))
+run.glue("reading-widths", ", ".join(map(str, config.widths(config.width))))
 
 # %% [markdown]
 # Hidden layers of {glue:text}`reading-widths` units. The first layer's share of tiny activations, and

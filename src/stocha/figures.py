@@ -218,6 +218,38 @@ def runs_over_epochs(
     return ax
 
 
+def courses(
+    means: pd.DataFrame,
+    lines: pd.DataFrame,
+    measure: str,
+    *,
+    hue: str = "activation",
+    names: Mapping[Any, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the mean of many networks thick, a few networks' own course thin, each mean labelled.
+
+    Parameters: `means`, rows (`hue`, measure, epoch, mean); `lines`, rows (`hue`, run, epoch, and a
+    column a measure); set the axes' limits first. Returns the axes.
+    """
+    ax = ax or plt.gca()
+    looks, ends = look(lines[hue]), []
+    for level, rows in _levels(lines, hue):
+        shape = {name: looks[level][name] for name in ("color", "linestyle")}
+        wide = rows.pivot(index="epoch", columns="run", values=measure)
+        ax.plot(wide.index, wide.to_numpy(), color=shape["color"], linewidth=0.4, alpha=0.22)
+        mean = means[(means[hue] == level) & (means["measure"] == measure)]
+        if mean.empty:
+            continue
+        ax.plot(mean["epoch"], mean["mean"], zorder=3, **shape)
+        label = (names or {}).get(level, looks[level]["label"])
+        ends.append((float(mean["mean"].iloc[-1]), label, shape["color"]))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(measure.replace("_", " "))
+    _label_ends(ax, float(lines["epoch"].max()), ends)
+    return ax
+
+
 def sweep(
     df: pd.DataFrame,
     y: str,

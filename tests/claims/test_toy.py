@@ -44,14 +44,14 @@ def write_sparsity(root, levels) -> None:
             levels.items(), RUNS, EPOCHS, (1, 2), (1e-6, 1e-3)
         )
     ]
-    write(root, toy.CLASSIFICATION, "sparsity", rows)
+    write(root, toy.FIRST_CLASSIFICATION, "sparsity", rows)
 
 
 def write_gates(root, alpha) -> None:
     """`alpha(activation, bottleneck, decay, epoch)` is the mean of α."""
     write(
         root,
-        toy.GATES,
+        toy.FIRST_GATES,
         "gates",
         [
             {
@@ -74,7 +74,7 @@ def write_curves(root, training: float, validation: float) -> None:
     """The activations' final losses lie `training` and `validation` apart; runs spread by 0.01."""
     write(
         root,
-        toy.CLASSIFICATION,
+        toy.FIRST_CLASSIFICATION,
         "curves",
         [
             {

@@ -137,7 +137,7 @@ def test_a_reading_in_words_is_where_it_differs() -> None:
 
 
 def test_the_criteria_read_what_a_reading_returns() -> None:
-    small = {"samples": 200, "features": 6, "epochs": 3, "runs": 3, "layers": 2, "narrow": (1, 2)}
+    small = {"samples": 200, "features": 6, "epochs": 3, "runs": 3, "layers": 2}
     tables = [
         readings.run(readings.Config(**small, width=width)).tables["networks"] for width in (4, 16)
     ]

@@ -10,7 +10,7 @@ from stocha.arms import Arm
 from stocha.base.parameters import at_scale
 from stocha.base.paths import project_root, results_root
 from stocha.study.notebooks import read_notebook
-from stocha.toy import classification, experiment, gates, gradual
+from stocha.toy import classification, experiment, gradual
 from stocha.toy.ensemble import train
 
 SMALL = {"samples": 200, "features": 6, "epochs": 2, "batch_size": 40}
@@ -56,11 +56,10 @@ def test_one_configuration_is_the_ensemble_it_describes() -> None:
 @pytest.mark.parametrize(
     ("module", "page", "own"),
     [
-        (classification, "11_toy_classification", {"layers": 2, "other_widths": (5, 3)}),
-        (gates, "12_gates", {"bottlenecks": (3, 5), "layers": 2}),
-        (gradual, "13_gradual_or_sudden", {"widths": (3, 3), "every": (1, 2)}),
+        (classification, "11_toy_classification", {"layers": 2, "width": 3, "wider": 5}),
+        (gradual, "13_gradual_or_sudden", {"layers": 2, "width": 3, "every": (1, 2)}),
     ],
-    ids=["classification", "gates", "gradual"],
+    ids=["classification", "gradual"],
 )
 def test_an_experiment_returns_the_tables_that_are_recorded(module, page, own) -> None:
     config = module.Config(**SMALL | {"batch_size": 20}, **own, runs=2, workers=1)
@@ -80,40 +79,53 @@ def test_an_experiment_returns_the_tables_that_are_recorded(module, page, own) -
         pd.testing.assert_frame_equal(table, again.tables[name])
 
 
-def test_the_three_sets_differ_in_decay_and_shape_alone() -> None:
-    sets = classification.Config(**SMALL, p=0.3, temperature=0.5, gate_input="layer").ensembles()
-    decayed, free, other = sets.values()
-    assert [one.arm for one in decayed] == [
+def test_both_bottlenecks_have_every_activation_as_the_reading_has_it() -> None:
+    config = classification.Config(
+        **SMALL, p=0.3, temperature=0.5, gate_input="layer", gate_decays=False, layers=2, wider=8
+    )
+    ensembles = config.ensembles()
+    assert [one.arm for one in ensembles.values()] == 2 * [
         "relu",
         "silu",
         "stocha(0.3,positive=mixed)",
         "learnable_stoch(input=layer)",
         "gumbel_stoch(input=layer,temperature=0.5)",
     ]
-    assert {one.weight_decay for one in free} == {0.0}
-    assert {one.widths for one in decayed + free} == {(4, 4, 4, 4)}
-    assert {one.widths for one in other} == {(30, 30, 4, 30)}
+    assert [one.widths for one in ensembles.values()] == 5 * [(4, 4)] + 5 * [(8, 8)]
+    assert {one.gate_decay for one in ensembles.values()} == {0.0}
 
 
-def test_gates_are_decayed_or_free_and_their_parameters_shrink_by_decay() -> None:
-    config = gates.Config(**SMALL | {"epochs": 40}, runs=2, bottlenecks=(4,), workers=1)
-    cases = config.cases()
-    assert [one.gate_decay for one in cases.values()] == [0.01, 0.0, 0.01, 0.0]
-    sizes = gates.run(config).tables["gate_parameters"]
-    last = sizes[sizes.epoch == 40].groupby(["gate", "parameter"])["rms"].mean()
-    assert last["decayed gate", "weight_out"] < 0.9 * last["free gate", "weight_out"]
+def test_what_is_kept_of_the_epochs_is_what_the_networks_did() -> None:
+    small = {"width": 3, "wider": 5, "layers": 2, "workers": 1}
+    config = classification.Config(**SMALL | {"epochs": 25}, runs=22, **small)
+    tables = classification.run(config).tables
+    history = train(config.ensembles()[5, "gumbel_stoch"])
+    case = "bottleneck == 5 and activation == 'gumbel_stoch'"
+    epochs = tables["epochs"].query(f"{case} and measure == 'sparsity' and epoch == 25")
+    main = history.config.thresholds.index(config.threshold)
+    last = history.sparsity[:, -1, 0, main]
+    assert epochs["mean"].item() == pytest.approx(last.mean(), abs=1e-5)
+    assert epochs["median"].item() == pytest.approx(np.median(last), abs=1e-5)
+    lines = tables["lines"].query(case)
+    assert lines["run"].max() == classification.LINES - 1
+    assert sorted(set(lines["epoch"])) == [*range(21), 25]
+    alpha = lines.query("run == 7 and epoch == 25")["alpha"].item()
+    assert alpha == pytest.approx(history.gate[7, -1, :, 0].mean(), abs=1e-5)
+    gates = tables["gates"].query(f"{case} and layer == 2 and epoch == 3")
+    assert gates["q95"].item() == pytest.approx(history.gate[:, 3, 1, -1].mean(), abs=1e-5)
+    silent = tables["thresholds"].query(f"{case} and layer == 1 and threshold == 1e-3")
+    assert silent["sparsity"].item() == epochs["mean"].item()
 
 
-def test_arms_are_paired_with_what_they_are_compared_with() -> None:
-    config = gradual.Config(
-        **SMALL | {"batch_size": 20}, runs=3, widths=(3,), every=(1,), workers=1
-    )
-    arms = config.change() | config.often()
+def test_every_arm_is_one_of_the_reading_s() -> None:
+    small = SMALL | {"batch_size": 20, "runs": 3, "layers": 1, "width": 3, "workers": 1}
+    config = gradual.Config(**small, every=(1,), draw="below")
+    arms = config.change() | config.often() | config.gates()
     assert all(Arm.parse(arm.name) == arm for arm in arms.values())
-    tables = gradual.run(config).tables
-    final = tables["final"].set_index(["arm", "run"])["val_loss_relu"]
+    assert arms["p 0.25"].name == "stocha(0.25)"
+    assert arms["gumbel_stoch"].name == "gumbel_stoch(positive=identity)"
     assert config.flip == "flip 0.1"
-    row = tables["paired"].query("arm == 'anneal linear' and reference == 'flip 0.1' and run == 2")
-    wanted = final["anneal linear", 2] - final["flip 0.1", 2]
-    assert row["difference"].item() == wanted
-    assert len(tables["paired"]) == 3 * (8 + 2 + 3)
+    tables = gradual.run(config).tables
+    assert len(tables["final"]) == 3 * len(arms)
+    learning = tables["learning"].query("arm == 'silu' and epoch == 2").set_index("run")["val_loss"]
+    assert learning[-1] == pytest.approx(learning[[0, 1, 2]].mean(), abs=1e-5)

@@ -11,9 +11,10 @@ SMALL = {"samples": 200, "features": 6, "epochs": 2, "runs": 2}
 
 
 def test_a_reading_says_which_layers_are_narrow() -> None:
-    assert Config(width=4).widths == (4, 4, 4, 4)
-    assert Config(width=4, wide=30, narrow=(3,)).widths == (30, 30, 4, 30)
-    assert Config(width=16, wide=64, narrow=(2, 3, 4)).widths == (64, 16, 16, 16)
+    assert Config().widths(4) == (4, 4, 4, 4)
+    assert Config(layers=6).widths(3) == (3,) * 6
+    assert Config(wide=30, narrow=(3,)).widths(4) == (30, 30, 4, 30)
+    assert Config(wide=64, narrow=(2, 3, 4)).widths(16) == (64, 16, 16, 16)
     with pytest.raises(ValueError, match=r"^narrow=\(5,\): allowed: layers from 1 to 4$"):
         Config(wide=16, narrow=(5,))
     with pytest.raises(ValueError, match=r"^wide=None: allowed: an int, with narrow=\(1,\)$"):

@@ -46,6 +46,7 @@ from stocha.claims.toy_readings import (
 CLASSIFICATION = "11_toy_classification"
 GATES = "12_gates"
 CONFIRM = "toy_confirm"
+FIRST_CLASSIFICATION, FIRST_GATES = "toy_first_classification", "toy_first_gates"
 _LAST = 10
 """Epochs averaged at the end of training: one epoch of a stochastic activation is one draw."""
 _EARLY = 20
@@ -76,7 +77,7 @@ def _second_after(id: str, first: Assess) -> Assess:
 
 def _first_layer(tables: Tables, activation: str, name: str = "sparsity") -> pd.DataFrame:
     """Sparsity of the first hidden layer after each epoch: rows epochs, columns runs."""
-    table = tables(CLASSIFICATION, name)
+    table = tables(FIRST_CLASSIFICATION, name)
     chosen: pd.DataFrame = table[
         (table["activation"] == activation)
         & (table["layer"] == 1)
@@ -93,7 +94,7 @@ def _last(frame: pd.DataFrame) -> pd.Series:
 
 def final_losses(tables: Tables, loss: str) -> pd.DataFrame:
     """Mean of the last epochs of each run: rows runs, columns activations."""
-    curves = tables(CLASSIFICATION, "curves")
+    curves = tables(FIRST_CLASSIFICATION, "curves")
     wide = curves.pivot(index="epoch", columns=["activation", "run"], values=loss)
     return _last(wide).unstack("activation")
 
@@ -201,7 +202,7 @@ def t5_gumbel_falls(tables: Tables) -> Assessment:
 
 def _alpha(tables: Tables, activation: str, bottleneck: int, decay: bool) -> pd.DataFrame:
     """Mean gate α over layers and validation data: rows epochs, columns runs."""
-    gates = tables(GATES, "gates")
+    gates = tables(FIRST_GATES, "gates")
     chosen = gates[
         (gates["activation"] == activation)
         & (gates["bottleneck"] == bottleneck)

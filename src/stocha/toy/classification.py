@@ -1,125 +1,135 @@
-"""The toy post's experiment: its five activations, with and without decay, in two shapes.
+"""The toy post's experiment, by the reading found: five activations at two bottlenecks.
 
-Chapter 11_toy_classification; claims T1 to T5.
+Chapters 11_toy_classification and 12_gates; claims T1 to T8 (`sweeps/toy_confirm.yml`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from stocha.arms import Constant, Phase
+from stocha.arms import Constant
 from stocha.base.parameters import parameter
 from stocha.base.result import Progress, Result
-from stocha.toy.config import ToyConfig, Training
+from stocha.toy.config import ToyConfig
 from stocha.toy.ensemble import train_all
 from stocha.toy.experiment import NAMES
+from stocha.toy.readings import ACTIVATIONS, Reading, statistics
+from stocha.toy.records import History
+
+LINES = 20
+"""Networks whose course is kept one by one; of all of them its mean and its spread are."""
+MEASURES = ["train_loss", "val_loss", "sparsity", "alpha"]
 
 
 @dataclass(frozen=True)
-class Config(Training):
-    """The five ensembles, their twins without decay, and those of another shape."""
+class Config(Reading):
+    """The ensembles of both bottlenecks, on samples and seeds that the search did not use."""
 
-    activations: tuple[str, ...] = parameter(
-        ("relu", "silu", "stocha", "learnable_stoch", "gumbel_stoch"), "compared", f"{{{NAMES}}}"
-    )
+    runs: int = parameter(100, "networks of each ensemble", "[1, inf)", smoke=2, book=5)
+    seed: int = parameter(1000, "first network's seed; the others follow", "[0, 4294967295]")
+    data_seed: int = parameter(11, "seed of the samples and of their split", "[0, 4294967295]")
+    activations: tuple[str, ...] = parameter(ACTIVATIONS, "compared", f"{{{NAMES}}}")
     p: float = parameter(0.5, "StochA: probability of SiLU", "[0, 1]")
-    positive: str = parameter("mixed", "StochA: reading of x ≥ 0", "{identity, silu, mixed}")
     granularity: str = parameter(
         "element", "StochA: what one draw covers", "{element, token, layer}"
     )
     temperature: float = parameter(1.0, "Gumbel StochA: of the relaxation", "(0, inf)")
-    gate_input: str = parameter(
-        "element", "what a gate sees: one pre-activation or its layer", "{element, layer}"
-    )
-    width: int = parameter(4, "units of each hidden layer", "[1, inf)")
-    layers: int = parameter(4, "hidden layers", "[1, inf)")
-    other_widths: tuple[int, ...] = parameter(
-        (30, 30, 4, 30), "second reading: one narrow layer among wide", "[1, inf)"
-    )
+    width: int = parameter(4, "units of the bottleneck", "[1, inf)")
+    wider: int = parameter(16, "units of the bottleneck that can overfit", "[1, inf)")
     workers: int = parameter(2, "processes to train in", "[1, inf)", smoke=1)
     plots: bool = parameter(True, "draw the figures; tables are always written")
 
-    def arm(self, activation: str) -> str:
-        """The arm of one of the activations."""
-        options = {
-            "stocha": ("p", "positive", "granularity"),
-            "gumbel_stoch": ("temperature",),
-        }.get(activation, ())
-        given = {name: getattr(self, name) for name in options}
-        if activation in ("learnable_stoch", "gumbel_stoch"):
-            given["input"] = self.gate_input
-        return Constant(Phase.of(activation, **given)).name
-
-    def ensembles(self) -> dict[str, list[ToyConfig]]:
-        """The ensembles of each set, in the order of the activations."""
-        factors = (0.001, 0.1, 10, 100)
-        shape = (self.width,) * self.layers
-        sets: dict[str, dict[str, Any]] = {
-            "decayed": {"widths": shape},
-            "free": {"widths": shape, "weight_decay": 0.0},
-            "other": {"widths": self.other_widths},
+    def ensembles(self) -> dict[tuple[int, str], ToyConfig]:
+        """The ensembles by bottleneck and activation."""
+        own: dict[str, dict[str, Any]] = {
+            "stocha": {"p": self.p, "granularity": self.granularity},
+            "gumbel_stoch": {"temperature": self.temperature},
         }
-        more = tuple(self.threshold * factor for factor in factors)
+        more = tuple(self.threshold * factor for factor in (0.001, 0.1, 10, 100))
         return {
-            name: [
-                self.ensemble(arm=self.arm(activation), more_thresholds=more, **own)
-                for activation in self.activations
-            ]
-            for name, own in sets.items()
+            (width, name): self.network(
+                width,
+                Constant(self.phase(name, **own.get(name, {}))).name,
+                more_thresholds=more,
+            )
+            for width, name in product((self.width, self.wider), self.activations)
         }
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
-    """Train the three sets.
+    """Train every ensemble.
 
-    Returns the tables `curves`, `runs`, `sparsity` (the first layer at the main threshold after
-    every epoch, other layers and thresholds after every tenth) and `deaths` of the first set,
-    `runs_without_decay`, and `runs_other` and `sparsity_other` (first layer) of the other shape.
+    Returns the tables `networks` (`stocha.toy.readings.statistics`), `epochs` (of each of
+    `MEASURES` over networks: mean, standard deviation, quartiles), `lines` (the first networks'
+    own course, each epoch up to 20 and every fifth after), `gates` (mean and quantiles of α of each
+    layer, averaged over networks) and `thresholds` (sparsity in the end), all by `bottleneck`.
+    Sparsity is the first layer's; α, in `lines` and `epochs`, the mean over layers.
     """
-    sets = config.ensembles()
-    configs = [one for ensembles in sets.values() for one in ensembles]
-    histories = iter(
-        train_all(
-            configs,
-            workers=config.workers,
-            watch=lambda done, _: progress and progress(done, len(configs), "ensembles"),
-        )
+    ensembles = config.ensembles()
+    histories = train_all(
+        list(ensembles.values()),
+        workers=config.workers,
+        watch=lambda done, _: progress and progress(done, len(ensembles), "ensembles"),
     )
-    trained = {name: [next(histories) for _ in ensembles] for name, ensembles in sets.items()}
-    decayed, free, other = trained["decayed"], trained["free"], trained["other"]
-    runs, runs_free = (_together(one.runs() for one in part) for part in (decayed, free))
-    every = _together(one.layer_sparsity() for one in decayed)
-    main = np.isclose(every.threshold, config.threshold)
-    tenth = (every.epoch % 10 == 0) | (every.epoch == config.epochs)
-    others = _together(one.layer_sparsity() for one in other)
-    first = np.isclose(others.threshold, config.threshold) & (others.layer == 1)
+
+    def collected(table: Callable[[History], pd.DataFrame]) -> pd.DataFrame:
+        parts = []
+        for (width, _), history in zip(ensembles, histories, strict=True):
+            parts.append(table(history))
+            parts[-1].insert(0, "bottleneck", width)
+        whole = pd.concat(parts, ignore_index=True)
+        return whole.round({name: 5 for name in whole if name != "threshold"})
+
+    networks = collected(statistics)
     return Result(
         {
-            "curves": _together(one.curves() for one in decayed),
-            "runs": runs,
-            "runs_without_decay": runs_free,
-            "deaths": _deaths(runs, runs_free),
-            "sparsity": every[tenth | (main & (every.layer == 1))].round(6),
-            "runs_other": _together(one.runs() for one in other),
-            "sparsity_other": others[first].round(6),
-        }
+            "networks": networks,
+            "epochs": collected(_epochs),
+            "lines": collected(_lines),
+            "gates": collected(_gates),
+            "thresholds": collected(_thresholds),
+        },
+        {"dead": float(networks["dead"].mean())},
     )
 
 
-def _together(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(list(tables), ignore_index=True)
+def course(history: History) -> pd.DataFrame:
+    """`MEASURES` of every network after every epoch."""
+    sparsity = history.layer_sparsity()
+    first = (sparsity["layer"] == 1) & np.isclose(sparsity["threshold"], history.config.threshold)
+    alpha = history.gates().groupby(["run", "epoch"])["mean"].mean()
+    table = history.curves().drop(columns="val_accuracy").set_index(["run", "epoch"])
+    table["sparsity"] = sparsity[first].set_index(["run", "epoch"])["sparsity"]
+    return table.assign(alpha=alpha).reset_index()
 
 
-def _deaths(runs: pd.DataFrame, free: pd.DataFrame) -> pd.DataFrame:
-    """Dead networks by activation, those with a silent layer, and those that die without decay."""
-    table = pd.DataFrame(
-        {
-            "dead": runs.groupby("activation", sort=False)["dead"].sum(),
-            "with a silent layer": runs[runs.zero_layers > 0].groupby("activation")["dead"].sum(),
-            "dead without weight decay": free.groupby("activation", sort=False)["dead"].sum(),
-        }
-    ).reindex(runs["activation"].unique())
-    return table.fillna(0).astype(int).rename_axis("activation").reset_index()
+def _lines(history: History) -> pd.DataFrame:
+    table = course(history)
+    shown = (table["epoch"] <= 20) | (table["epoch"] % 5 == 0)
+    return table[shown & (table["run"] < LINES)]
+
+
+def _epochs(history: History) -> pd.DataFrame:
+    long = course(history).melt(["activation", "run", "epoch"], MEASURES, "measure").dropna()
+    groups = long.groupby(["activation", "measure", "epoch"], sort=False)["value"]
+    quartiles = {"low": 0.25, "median": 0.5, "high": 0.75}
+    return (
+        groups.agg(["mean", "std"])
+        .assign(**{name: groups.quantile(share) for name, share in quartiles.items()})
+        .reset_index()
+    )
+
+
+def _gates(history: History) -> pd.DataFrame:
+    gates = history.gates().drop(columns="run").dropna(subset="mean")
+    return gates.groupby(["activation", "layer", "epoch"], sort=False).mean().reset_index()
+
+
+def _thresholds(history: History) -> pd.DataFrame:
+    last = history.layer_sparsity().query("epoch == @history.config.epochs")
+    by = ["activation", "layer", "threshold"]
+    return last.groupby(by)["sparsity"].mean().reset_index()

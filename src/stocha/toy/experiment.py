@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 
 from stocha import activations
-from stocha.arms import Constant, Phase
+from stocha.arms import Constant
 from stocha.base.parameters import parameter
 from stocha.base.result import Progress, Result
-from stocha.toy.config import Training
 from stocha.toy.ensemble import train
+from stocha.toy.readings import Reading
 
 NAMES = ", ".join(activations.names())
 
 
 @dataclass(frozen=True)
-class Config(Training):
-    """One activation in `layers` layers of one width.
+class Config(Reading):
+    """One activation at one bottleneck.
 
     Point `seed` of a sweep uses the networks `runs·seed` to `runs·seed + runs − 1`, so that seeds
     do not overlap.
@@ -29,8 +29,7 @@ class Config(Training):
     test: str = parameter(
         "sample", "StochA: what validation uses", "{sample, expectation, silu, relu}"
     )
-    width: int = parameter(4, "units of each hidden layer", "[1, inf)")
-    layers: int = parameter(4, "hidden layers", "[1, inf)")
+    width: int = parameter(4, "units of the bottleneck", "[1, inf)")
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
@@ -41,11 +40,9 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     """
     options = {name: getattr(config, name) for name in ("p", "positive", "granularity", "test")}
     drawn = config.activation == "stocha"
-    arm = Constant(Phase.of(config.activation, **(options if drawn else {})))
+    arm = Constant(config.phase(config.activation, **(options if drawn else {})))
     history = train(
-        config.ensemble(
-            arm=arm.name, widths=(config.width,) * config.layers, seed=config.runs * config.seed
-        ),
+        config.network(config.width, arm.name, seed=config.runs * config.seed),
         watch=lambda epoch, _: progress and progress(epoch, config.epochs, "epochs"),
     )
     last = history.gates().query("epoch == @config.epochs")

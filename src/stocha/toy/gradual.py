@@ -1,6 +1,7 @@
-"""Gradual or sudden, and how often: schedules of one budget, each judged under ReLU.
+"""The post's three questions: arms of one budget, each judged under ReLU and as it trained.
 
-Chapter 13_gradual_or_sudden; questions Q1 and Q2.
+Gradual or sudden, how often to switch, and a switch that sees its input: chapter
+13_gradual_or_sudden; questions Q1 to Q3.
 """
 
 from dataclasses import dataclass
@@ -10,14 +11,21 @@ import pandas as pd
 from stocha.arms import SILU, Alternate, Anneal, Arm, Constant, Phase, SwiFT
 from stocha.base.parameters import parameter
 from stocha.base.result import Progress, Result
-from stocha.toy.config import Training
+from stocha.toy.classification import LINES
 from stocha.toy.ensemble import train_all
+from stocha.toy.readings import GATED, Reading
 
 
 @dataclass(frozen=True)
-class Config(Training):
-    """Flips, annealing and alternation, on the post's second network (bottleneck 16)."""
+class Config(Reading):
+    """Flips, annealing, alternation and gates, on the post's second network.
 
+    Its samples and networks are those of no other experiment (`book/open_questions.md`).
+    """
+
+    runs: int = parameter(100, "networks of each arm", "[1, inf)", smoke=2, book=5)
+    seed: int = parameter(2000, "first network's seed; the others follow", "[0, 4294967295]")
+    data_seed: int = parameter(21, "seed of the samples and of their split", "[0, 4294967295]")
     alphas: tuple[float, ...] = parameter(
         (0.05, 0.1, 0.2), "Swi+FT: share of steps after the switch", "[0, 1]"
     )
@@ -25,8 +33,10 @@ class Config(Training):
         (1, 2, 4, 8, 16, 32), "alternation: steps between switches", "[1, inf)"
     )
     p: float = parameter(0.5, "StochA: probability of SiLU", "[0, 1]")
-    positive: str = parameter("mixed", "StochA: reading of x ≥ 0", "{identity, silu, mixed}")
-    widths: tuple[int, ...] = parameter((16,) * 4, "units of each hidden layer", "[1, inf)")
+    constants: tuple[float, ...] = parameter(
+        (0.25, 0.75), "further p that the gates are compared with", "[0, 1]"
+    )
+    width: int = parameter(16, "units of the bottleneck", "[1, inf)")
     workers: int = parameter(2, "processes to train in", "[1, inf)", smoke=1)
 
     @property
@@ -36,7 +46,7 @@ class Config(Training):
 
     def change(self) -> dict[str, Arm]:
         """The arms that ask how to change to ReLU, by the key that tables name them by."""
-        drawn = Phase.of("stocha", p=self.p, positive=self.positive)
+        drawn = self.phase("stocha", p=self.p)
         first = self.alphas[0]
         return {
             "relu": Constant(Phase("relu")),
@@ -51,29 +61,31 @@ class Config(Training):
     def often(self) -> dict[str, Arm]:
         """The arms that ask how often to change, from every element on."""
         drawn = {
-            grain: Constant(Phase.of("stocha", p=self.p, positive=self.positive, granularity=grain))
+            grain: Constant(self.phase("stocha", p=self.p, granularity=grain))
             for grain in ("layer", "token")
         }
         return {**drawn, **{f"every {k}": Alternate(k) for k in self.every}}
+
+    def gates(self) -> dict[str, Arm]:
+        """The arms whose switch depends on the input, and those of further constants."""
+        constants = {f"p {p:g}": Constant(self.phase("stocha", p=p)) for p in self.constants}
+        return {**constants, **{name: Constant(self.phase(name)) for name in GATED}}
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
     """Train every arm, validating with what it trains with and with ReLU.
 
-    Returns the tables `final` (a row an arm and network), `learning` (the curves of five arms) and
-    `paired` (differences of the final loss under ReLU, network by network).
+    Returns the tables `final` (a row an arm and network) and `learning` (the course of five arms
+    under ReLU: the first networks, and the mean of all as network −1).
     """
-    change, often = config.change(), config.often()
-    arms = change | often
-    configs = [
-        config.ensemble(arm=arm.name, widths=config.widths, inference=("relu",))
-        for arm in arms.values()
-    ]
+    arms = config.change() | config.often() | config.gates()
+    configs = [config.network(config.width, arm.name, inference=("relu",)) for arm in arms.values()]
     histories = train_all(
         configs,
         workers=config.workers,
         watch=lambda done, _: progress and progress(done, len(arms), "ensembles"),
     )
+    shown = ["relu", "silu", config.flip, "stocha", "anneal linear"]
     finals, learning = [], []
     for key, own in zip(arms, histories, strict=True):
         relu = own.swapped["relu"]
@@ -90,30 +102,14 @@ def run(config: Config, progress: Progress | None = None) -> Result:
                 }
             )
         )
-        under = relu.curves()[["run", "epoch", "val_loss"]]
-        curves = own.curves().merge(under, on=["run", "epoch"], suffixes=("", "_relu"))
-        learning.append(curves.assign(arm=key))
+        if key in shown:
+            curves = relu.curves()[["run", "epoch", "val_loss"]]
+            mean = curves.groupby("epoch")["val_loss"].mean().reset_index().assign(run=-1)
+            learning.append(pd.concat([mean, curves[curves["run"] < LINES]]).assign(arm=key))
     final = pd.concat(finals, ignore_index=True)
-    curves = pd.concat(learning, ignore_index=True)
-    shown = ["relu", "silu", config.flip, f"stocha, flip {config.alphas[0]:g}", "anneal linear"]
-    pairs = [(arm, "relu") for arm in change if arm != "relu"]
-    pairs += [(f"anneal {shape}", config.flip) for shape in ("linear", "cosine")]
-    pairs += [(arm, "stocha") for arm in often]
     return Result(
         {
-            "final": final,
-            "learning": curves[curves.arm.isin(shown)].drop(columns="activation").round(6),
-            "paired": pd.concat(
-                [differences(final, arm, reference) for arm, reference in pairs], ignore_index=True
-            ),
+            "final": final.round(6),
+            "learning": pd.concat(learning, ignore_index=True).round(5),
         }
-    )
-
-
-def differences(final: pd.DataFrame, arm: str, reference: str) -> pd.DataFrame:
-    """Paired differences of the final loss under ReLU: a row a network."""
-    wide = final.pivot(index="run", columns="arm", values="val_loss_relu")
-    difference = wide[arm] - wide[reference]
-    return pd.DataFrame(
-        {"arm": arm, "reference": reference, "run": wide.index, "difference": difference.to_numpy()}
     )

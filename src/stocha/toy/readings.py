@@ -4,6 +4,7 @@ The unit of the search `sweeps/toy_readings.yml`; chapter 17_reading, page *Whic
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from stocha.toy.ensemble import train_all
 from stocha.toy.records import QUANTILES, History
 
 ACTIVATIONS = ("relu", "silu", "stocha", "learnable_stoch", "gumbel_stoch")
+ALL = (1, 2, 3, 4)
+GATED = ("learnable_stoch", "gumbel_stoch")
 LAST = 10
 """Epochs averaged at either end: one epoch of a stochastic activation is one draw."""
 EARLY = (1, 2, 5, 10, 20)
@@ -24,15 +27,19 @@ EARLY = (1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
-class Config(Training):
-    """The readings: of the widths, the decay, the gate and the draw, beside those in `Training`."""
+class Reading(Training):
+    """What the post leaves open: widths, decay, gate and draw, beside those in `Training`.
 
-    runs: int = parameter(20, "networks of each ensemble", "[1, inf)", smoke=2, book=5)
-    width: int = parameter(4, "units of the bottleneck", "[1, inf)")
+    The defaults are the reading found (chapter 19_which_setup): decoupled decay.
+    """
+
+    optimizer: str = parameter(
+        "adamw", "its decay: L2 in the gradient (adam) or decoupled (adamw)", "{adam, adamw}"
+    )
     layers: int = parameter(4, "hidden layers", "[1, inf)")
-    wide: int | None = parameter(None, "units of the layers that are no bottleneck", "[1, inf)")
+    wide: int | None = parameter(None, "units of layers that are no bottleneck", "[1, inf)")
     narrow: tuple[int, ...] = parameter(
-        (1, 2, 3, 4), "the layers that are, counted from 1; the others have `wide`", "[1, inf)"
+        ALL, "which layers are, from 1, where `wide` is given; else all", "[1, inf)"
     )
     gate_decays: bool = parameter(True, "the decay acts on the gates' parameters too")
     gate_input: str = parameter(
@@ -40,39 +47,48 @@ class Config(Training):
     )
     gate_start: str = parameter("random", "gates before training", "{random, even}")
     draw: str = parameter("all", "where an activation mixes: everywhere or x < 0", "{all, below}")
-    workers: int = parameter(1, "processes to train in", "[1, inf)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if max(self.narrow) > self.layers:
-            raise ValueError(f"narrow={self.narrow}: allowed: layers from 1 to {self.layers}")
-        if self.wide is None and set(self.narrow) != set(range(1, self.layers + 1)):
+        if self.wide is None and self.narrow != ALL:
             raise ValueError(f"wide=None: allowed: an int, with narrow={self.narrow}")
+        if self.wide is not None and max(self.narrow) > self.layers:
+            raise ValueError(f"narrow={self.narrow}: allowed: layers from 1 to {self.layers}")
 
-    @property
-    def widths(self) -> tuple[int, ...]:
+    def widths(self, bottleneck: int) -> tuple[int, ...]:
         """Units of each hidden layer."""
-        wide = self.wide or self.width
+        wide = self.wide or bottleneck
         every = range(1, self.layers + 1)
-        return tuple(self.width if layer in self.narrow else wide for layer in every)
+        return tuple(bottleneck if layer in self.narrow else wide for layer in every)
+
+    def phase(self, activation: str, **own: Any) -> Phase:
+        """An activation as this reading has it, with options of its `own`."""
+        options: dict[str, Any] = {}
+        if activation == "stocha" or activation in GATED:
+            options["positive"] = {"all": "mixed", "below": "identity"}[self.draw]
+        if activation in GATED:
+            options |= {"input": self.gate_input, "start": self.gate_start}
+        return Phase.of(activation, **options | own)
+
+    def network(self, bottleneck: int, arm: str, **own: Any) -> ToyConfig:
+        """The ensemble that trains with an arm at a bottleneck, changed by `own`."""
+        decay = None if self.gate_decays else 0.0
+        return self.ensemble(
+            **{"arm": arm, "widths": self.widths(bottleneck), "gate_weight_decay": decay} | own
+        )
+
+
+@dataclass(frozen=True)
+class Config(Reading):
+    """One reading at one bottleneck."""
+
+    runs: int = parameter(20, "networks of each ensemble", "[1, inf)", smoke=2, book=5)
+    width: int = parameter(4, "units of the bottleneck", "[1, inf)")
+    workers: int = parameter(1, "processes to train in", "[1, inf)")
 
     def ensembles(self) -> list[ToyConfig]:
         """The ensemble of each activation."""
-        positive = {"all": "mixed", "below": "identity"}[self.draw]
-        gate = {"input": self.gate_input, "start": self.gate_start, "positive": positive}
-        options: dict[str, dict[str, str]] = {
-            "stocha": {"positive": positive},
-            "learnable_stoch": gate,
-            "gumbel_stoch": gate,
-        }
-        return [
-            self.ensemble(
-                arm=Constant(Phase.of(name, **options.get(name, {}))).name,
-                widths=self.widths,
-                gate_weight_decay=None if self.gate_decays else 0.0,
-            )
-            for name in ACTIVATIONS
-        ]
+        return [self.network(self.width, Constant(self.phase(name)).name) for name in ACTIVATIONS]
 
 
 def run(config: Config, progress: Progress | None = None) -> Result:
