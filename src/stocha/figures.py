@@ -424,6 +424,27 @@ def facets(
     return figure
 
 
+def panels(rows: pd.DataFrame, columns: Mapping[str, str], **options: Any) -> list[Axes]:
+    """Draw each of `columns` (column → title) over x in a panel of its own.
+
+    Parameters: `rows`, tidy, with a column `x` and that of `hue`; `options` as of
+    `runs_over_epochs`. Returns the panels' axes.
+    """
+    long = rows.melt(
+        [name for name in rows if name not in columns], list(columns), "column", "height"
+    )
+    axes = facets(
+        long,
+        "column",
+        lambda part, ax: runs_over_epochs(part, "height", x="x", ax=ax, **options),
+        names=columns,
+        sharey=False,
+    ).axes
+    for ax in axes:
+        ax.set_ylabel("")
+    return axes
+
+
 def verdicts(table: pd.DataFrame, counts: pd.Series, *, ax: Axes | None = None) -> Axes:
     """Draw a grid of verdicts, a row a reading and a column a claim, with a count at the right.
 
