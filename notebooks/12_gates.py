@@ -16,13 +16,14 @@
 # # What the gates learn
 #
 # **Given few units the gates stay undecided on average; given many, they choose ReLU.** With a
-# bottleneck of 4 the learnable gate's mean settles at {glue:text}`gates-learnable_stoch-4` (T6,
-# {numref}`fig-gates-narrow`), with 16 it goes to {glue:text}`gates-learnable_stoch-16` and Gumbel's to
+# bottleneck of 4 the learnable gate's mean ends at {glue:text}`gates-learnable_stoch-4` (T6,
+# {numref}`fig-gates-narrow`), with 16 at {glue:text}`gates-learnable_stoch-16` and Gumbel's at
 # {glue:text}`gates-gumbel_stoch-16` (T8, {numref}`fig-gates-wide`), as the toy post
-# {cite:p}`kosti2025fun` saw. The even mix is no indifference: each gate says different things to
-# different inputs, over {glue:text}`gates-spread-4` of the whole range. What does *not* come back is a
-# Gumbel gate that first prefers SiLU (T7): it starts at {glue:text}`gates-start` and is lowest at
-# {glue:text}`gates-lowest`. Second verdicts: {glue:text}`gates-verdicts`.
+# {cite:p}`kosti2025fun` saw. The even mix is no indifference: a gate's answers span
+# {glue:text}`gates-spread-4` of the whole range from one input to the next. What does *not* come back is
+# a Gumbel gate that first prefers SiLU (T7): its mean starts at {glue:text}`gates-start` and is at its
+# lowest early on {glue:text}`gates-lowest`. Verdicts on this set-up, and on the one fixed before the data:
+# {glue:text}`gates-verdicts`.
 #
 # Two of the activations choose between ReLU and SiLU by a small trained gate
 # $\alpha(x) \in [0, 1]$, the weight (learnable mixture) or the probability (Gumbel StochA) of **ReLU**:
@@ -95,18 +96,25 @@ for (name, bottleneck), value in alpha["alpha_last"].mean().items():
 run.glue("gates-spread-4", alpha["alpha_spread"].mean()["learnable_stoch", narrow], "{:.0%}")
 gumbel = networks.query("activation == 'gumbel_stoch' and bottleneck == @narrow")
 early = gumbel[[f"alpha_{epoch}" for epoch in (1, 2, 5, 10, 20)]].mean()
+zeros = networks.query("layer == 1 and bottleneck == @narrow").groupby("activation")
+zeros = zeros["sparsity_last"].mean()
+run.glue("gates-below-zero", zeros["gumbel_stoch"] / zeros["relu"], "{:.2f}")
+run.glue("gates-mean-first", gumbel.query("layer == 1")["alpha_last"].mean(), "{:.2f}")
 run.glue("gates-start", gumbel["alpha_start"].mean(), "{:.3f}")
 run.glue("gates-lowest", early.min(), "{:.3f}")
-verdicts = ledger([c for c in CLAIMS if c.id in ("T6", "T7", "T8")]).set_index("id")
-run.glue("gates-verdicts", ", ".join(f"{c} {v}" for c, v in verdicts["verdict"].items()))
+verdicts = ledger([c for c in CLAIMS if c.id in ("T5", "T6", "T7", "T8")]).set_index("id")
+run.glue("gates-verdicts", ", ".join(f"{c} {v}" for c, v in verdicts["shown"].items()))
 
 # %% [markdown]
-# ## Why ReLU where the network can overfit
+# ## Where the network can overfit
 #
 # With 16 units the training loss goes to {glue:text}`gates-train-16` while the validation loss ends at
 # {glue:text}`gates-val-16`; with 4 they are {glue:text}`gates-train-4` and {glue:text}`gates-val-4`
-# (learnable mixture). The gate is trained on the training loss alone, and where that can be driven to
-# zero it takes the branch with the sharper kink. By layer, the mean α in the end:
+# (learnable mixture). A gate learns from the training loss alone, and there the second to fourth layers
+# take ReLU: their means end at {glue:text}`gates-deep-least` to {glue:text}`gates-deep-most`. The first layer does not join in, with
+# {glue:text}`gates-first-learnable_stoch` (learnable) and {glue:text}`gates-first-gumbel_stoch` (Gumbel). That
+# the choice does not help in validation, [the third question](13_gradual_or_sudden.ipynb) shows. Mean α in
+# the end, by layer:
 
 # %% tags=["hide-input"]
 for bottleneck in (narrow, wide):
@@ -115,11 +123,16 @@ for bottleneck in (narrow, wide):
     run.glue(f"gates-val-{bottleneck}", ends["val_loss"].mean(), "{:.3f}")
 by_layer = networks.dropna(subset="alpha_last")
 by_layer = by_layer.groupby(["activation", "bottleneck", "layer"], sort=False)["alpha_last"].mean()
+deep = by_layer.loc[:, wide].unstack("layer")
+run.glue("gates-deep-least", deep.loc[:, 2:].min().min(), "{:.2f}")
+run.glue("gates-deep-most", deep.loc[:, 2:].max().max(), "{:.2f}")
+for name in gated:
+    run.glue(f"gates-first-{name}", deep.loc[name, 1], "{:.2f}")
 by_layer.unstack("layer").rename(index=figures.LABELS, level=0).round(3)
 
 # %% [markdown]
-# T7 may be about one layer's gate. Gumbel's α at bottleneck 4 by layer, before training, early on, and in
-# the end:
+# T7 may be about one layer's gate. Only the first layer's turns to SiLU, and it stays there. Gumbel's α at
+# bottleneck 4 by layer, before training, early on, and in the end:
 
 # %% tags=["hide-input"]
 on_the_way = ["alpha_start", *early.index, "alpha_last"]
@@ -137,7 +150,7 @@ course.rename(columns=lambda name: name.removeprefix("alpha_")).round(3)
 # constants, without it {glue:text}`gates-collapsed-free`. **A collapsed gate has no preference; it no
 # longer sees its input.** So T6 asks now that the gate has moved, not only where it lies.
 
-# %% mystnb={"figure": {"name": "fig-gates-decayed", "caption": "The literal reading, bottleneck 4: width of the central 90 % of α over inputs, with and without L2 decay on the gates' own parameters. Ten networks thin, their mean thick; zero is a gate that says the same to every input."}, "image": {"alt": "Two panels over epochs. With decay the width falls to zero for most networks, without it the width rises to nearly one."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-gates-decayed", "caption": "The literal reading, bottleneck 4: width of the central 90 % of α over inputs, with and without L2 decay on the gates' own parameters. Ten networks thin, their mean thick; zero is a gate that says the same to every input."}, "image": {"alt": "Two panels over epochs. With decay the width falls to zero for all networks, without it the width rises to nearly one."}} tags=["hide-input"]
 first = recorded("toy_first_gates", "gates")
 first["spread"] = first["q95"] - first["q05"]
 small = run.table("first", first[first.bottleneck == narrow])
@@ -149,7 +162,7 @@ figures.facets(
     lambda rows, ax: figures.runs_over_epochs(
         rows, "spread", hue="gate_decay", kind="t", names=decays, ax=ax
     ),
-)
+).axes[0].set_ylim(-0.02, 1.02)
 plt.show()
 
 # %% tags=["remove-input"]
@@ -166,6 +179,7 @@ run.glue("gates-collapsed-free", collapsed[False], "{:.0%}")
 # ## Why Gumbel's zeros vanish
 #
 # T5 has Gumbel StochA start near StochA's share of zeros and fall. A unit with a negative input is zero
-# with probability α of *that input*, so sparsity can fall while the mean of α stays at one half: the
-# gate turns to SiLU below zero and to ReLU above. That is what the wide band of
-# {numref}`fig-gates-narrow` is.
+# with probability α of *that input*, so the share falls where the gate turns to SiLU below zero, whatever
+# it does above. In the first layer the mean of α ends at {glue:text}`gates-mean-first`, but below zero it
+# must be near {glue:text}`gates-below-zero`: that is Gumbel's share of zeros over ReLU's, which counts the
+# negative inputs. It is what the wide band of {numref}`fig-gates-narrow` hides.

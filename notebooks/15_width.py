@@ -15,13 +15,15 @@
 # %% [markdown]
 # # The width of the bottleneck
 #
-# The toy post trains two widths, 4 and 16: do its claims depend on that? {numref}`fig-width-loss`
-# decides for the losses: between networks, the activations' means span
-# {glue:text}`width-range-2` standard deviations at width 2 and {glue:text}`width-range-32` at 32.
-# For the sparsity {numref}`fig-width-sparsity` does: among the living, ReLU has
-# {glue:text}`width-sparsity-relu-least` to {glue:text}`width-sparsity-relu-most` whatever the width.
+# **At the width of 4 the activations' losses look alike, at any other they do not.** The toy post trains
+# two widths, 4 and 16. Between networks the means span {glue:text}`width-range-4` standard deviations at
+# width 4, {glue:text}`width-range-2` at 2 and {glue:text}`width-range-16` at 16
+# ({numref}`fig-width-loss`): from 16 on the networks overfit, SiLU most. The sparsity does not depend
+# on the width: ReLU's living networks have {glue:text}`width-sparsity-relu-least` to
+# {glue:text}`width-sparsity-relu-most` ({numref}`fig-width-sparsity`). The gates do:
+# they leave the even mix at width 8 ({numref}`fig-width-alpha`).
 #
-# The width of all four hidden layers goes from 2 to 32 for the five activations, as a
+# The network is that of the [reading found](19_which_setup.ipynb). The width of all four hidden layers goes from 2 to 32 for the five activations, as a
 # [sweep](../sweeps.md) over [one configuration](14_toy_run.ipynb): `sweeps/toy_bottleneck.yml`.
 # The page reads the recorded table of that sweep; to make it anew:
 #
@@ -54,7 +56,7 @@ run.glue("width-networks", int(networks.min()))
 # {glue:text}`width-points` executions, {glue:text}`width-networks` networks for each width and
 # activation. Networks of the same number start from the same seed under every activation.
 
-# %% mystnb={"figure": {"name": "fig-width-loss", "caption": "Validation loss after the last epoch over the width of the four hidden layers. Thin: one network; thick: mean with its 95 % interval."}, "image": {"alt": "Validation loss against width from 2 to 32 on a logarithmic axis, one colour an activation. Loss falls with width and the activations lie close together."}} tags=["remove-input"]
+# %% mystnb={"figure": {"name": "fig-width-loss", "caption": "Validation loss after the last epoch over the width of the four hidden layers. Thin: one network; thick: mean with its 95 % interval."}, "image": {"alt": "Validation loss against width from 2 to 32 on a logarithmic axis, one colour an activation. Loss falls up to width 8 and rises beyond, most for SiLU, least for StochA; the lines meet at width 4."}} tags=["remove-input"]
 axes = figures.sweep(points, "val_loss", "width", run="network", log=True)
 axes.set_ylabel("validation loss / nats")
 plt.show()
@@ -67,14 +69,14 @@ range_in_sd = (means.max(axis=1) - means.min(axis=1)) / spread
 best = means.stack().idxmin()
 run.glue("width-best", f"{figures.LABELS[best[1]]} at width {best[0]}")
 run.glue("width-best-loss", means.stack().min(), "{:.3f}")
-run.glue("width-range-2", range_in_sd.loc[2], "{:.1f}")
-run.glue("width-range-32", range_in_sd.loc[32], "{:.1f}")
+for width, ratio in range_in_sd.items():
+    run.glue(f"width-range-{width}", ratio, "{:.1f}")
 
 # %% [markdown]
-# The lowest mean loss is {glue:text}`width-best-loss` nats ({glue:text}`width-best`). The
-# activations' means span {glue:text}`width-range-2` standard deviations between networks at width
-# 2 and {glue:text}`width-range-32` at width 32: how alike the validation losses look (T1) depends
-# on the width at which one looks.
+# The lowest mean loss is {glue:text}`width-best-loss` nats ({glue:text}`width-best`). How alike the
+# validation losses look (T1) depends on the width at which one looks, and so does who is first: up to 4 it
+# is SiLU and the gates, from 8 on StochA, whose noise the wider networks need ([the three
+# questions](13_gradual_or_sudden.ipynb)).
 #
 # ## Networks that die
 #
@@ -115,10 +117,11 @@ for name in ("relu", "stocha", "learnable_stoch"):
 # ## The gates
 #
 # Mean α, the weight (learnable mixture) or probability (Gumbel) of ReLU, over the layers after
-# the last epoch, with the post's weight decay on the gates' parameters. T6 says one half at width
-# 4, T8 a strong preference for ReLU at width 16.
+# the last epoch. T6 says one half at width 4: here {glue:text}`width-alpha-learnable_stoch-4` and
+# {glue:text}`width-alpha-gumbel_stoch-4`. T8 says a strong preference for ReLU at 16:
+# {glue:text}`width-alpha-learnable_stoch-16` and {glue:text}`width-alpha-gumbel_stoch-16`.
 
-# %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA."}} tags=["remove-input"]
+# %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA: near one half at widths 2 and 4, about 0.6 at 8, about 0.8 at 16 and 32."}} tags=["remove-input"]
 gated = living.dropna(subset=["alpha"])
 figures.sweep(gated, "alpha", "width", run="network", log=True)
 plt.axhline(0.5, color="0.6", linewidth=0.8)
@@ -126,3 +129,5 @@ plt.show()
 
 # %% tags=["remove-input"]
 run.figure_data("points")
+for (name, width), alpha in gated.groupby(["activation", "width"])["alpha"].mean().items():
+    run.glue(f"width-alpha-{name}-{width}", alpha, "{:.2f}")

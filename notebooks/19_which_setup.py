@@ -9,7 +9,7 @@
 #     language: python
 #     name: python3
 #   stocha:
-#     inputs: ["results/19_which_setup/*.csv", "results/toy_confirm/*.csv", "results/11_toy_classification/*.csv", "results/12_gates/*.csv"]
+#     inputs: ["results/19_which_setup/*.csv", "results/toy_confirm/*.csv", "results/toy_first_classification/*.csv", "results/toy_first_gates/*.csv"]
 # ---
 
 # %% [markdown]

@@ -114,6 +114,31 @@ def test_runs_over_epochs_draws_every_run_and_the_mean(ax: Axes, curves: pd.Data
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "val loss")
 
 
+def test_courses_draw_the_mean_that_is_given_and_a_few_networks(
+    ax: Axes, curves: pd.DataFrame
+) -> None:
+    means = curves.groupby(["activation", "epoch"])["val_loss"].mean().reset_index(name="mean")
+    others = means.assign(measure="sparsity", mean=9.0)
+    means = pd.concat([means.assign(measure="val_loss"), others])
+    figures.courses(means, curves, "val_loss", names={"relu": "the one"}, ax=ax)
+    drawn = [line.get_ydata() for line in ax.lines]
+    assert len(drawn) == 2 * (4 + 1)
+    assert np.max(np.concatenate(drawn)) < 9
+    wanted = curves[curves.activation == "relu"].groupby("epoch")["val_loss"].mean()
+    np.testing.assert_allclose(drawn[-1], wanted)
+    assert sorted(text.get_text() for text in ax.texts) == ["SiLU", "the one"]
+
+
+def test_panels_draw_each_column_over_x() -> None:
+    rows = pd.DataFrame({"activation": "relu", "x": [0.0, 1.0], "value": [0.0, 2.0], "slope": 3.0})
+    with mpl.rc_context({"backend": "agg"}):
+        value, slope = figures.panels(rows, {"value": "f", "slope": "its slope"})
+    assert [value.get_title(), slope.get_title()] == ["f", "its slope"]
+    assert list(value.lines[0].get_ydata()) == [0.0, 2.0]
+    assert list(slope.lines[0].get_ydata()) == [3.0, 3.0]
+    plt.close(value.figure)
+
+
 def test_direct_labels_keep_apart_where_lines_end_together(ax: Axes) -> None:
     level = pd.DataFrame(
         {"activation": names() * 2, "epoch": [1] * len(names()) + [2] * len(names()), "y": 1.0}

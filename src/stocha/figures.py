@@ -9,6 +9,7 @@ dark on white; the book's stylesheet inverts them in dark mode.
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -451,8 +452,9 @@ def verdicts(table: pd.DataFrame, counts: pd.Series, *, ax: Axes | None = None) 
     Parameters: `table`, the words of `stocha.claims.ledger.Verdict`; `counts`, one a row. The
     darker, the better a claim is met; a cross marks what is contradicted. Returns the axes.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.22 * len(table)))
+    labels = [fill(str(name), 28) for name in table.index]
+    if ax is None:  # narrower than others, so that a phone can show its many words
+        _, ax = plt.subplots(figsize=(0.6 * WIDTH, 0.8 + 0.28 * len(table)))
     shades = {"replicated": 1.0, "partly": 0.5, "not resolved": 0.2, "contradicted": 0.0}
     heights = table.map(lambda verdict: shades[str(verdict)]).to_numpy(dtype=float)
     ax.imshow(heights, cmap="Greens", vmin=0, vmax=1.3, aspect="auto")
@@ -462,7 +464,7 @@ def verdicts(table: pd.DataFrame, counts: pd.Series, *, ax: Axes | None = None) 
         ax.text(table.shape[1] - 0.4, row, f"{count:g}", va="center", fontsize=8)
     ax.set_xticks(range(table.shape[1]), list(table.columns))
     ax.xaxis.tick_top()
-    ax.set_yticks(range(len(table)), [str(name) for name in table.index], fontsize=7)
+    ax.set_yticks(range(len(table)), labels, fontsize=8, linespacing=0.9)
     ax.grid(visible=False)
     return ax
 

@@ -310,7 +310,7 @@ def test_l10_counts_probes(tmp_path, margins, expected):
 
 
 def test_q1_shows_the_language_model_and_is_decided_by_the_toy_network(tmp_path):
-    arms = {"flip 0.1": 0.5, "anneal linear": 0.4, "anneal cosine": 0.4}
+    arms = {"flip 0.1": 0.5, "stocha": 0.3, "anneal linear": 0.4, "anneal cosine": 0.4}
     folder = tmp_path / GRADUAL
     folder.mkdir()
     toy = [

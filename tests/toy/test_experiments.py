@@ -70,7 +70,8 @@ def test_an_experiment_returns_the_tables_that_are_recorded(module, page, own) -
     recorded = {
         path.stem: pd.read_csv(path, nrows=1) for path in results_root().glob(f"{page}/*.csv")
     }
-    assert set(found.tables) == set(recorded)
+    drawn = {"literal"} & set(recorded)  # of the first reading, for one figure
+    assert set(found.tables) == set(recorded) - drawn
     for name, table in found.tables.items():
         assert list(table.columns) == list(recorded[name].columns), name
         assert len(table), name
