@@ -69,10 +69,8 @@ def final_losses(
     wide = final.pivot(index="run", columns="arm", values=loss)
     if set(constants) <= set(wide):
         among, odd = wide[list(constants)], wide.index % 2 == 1
-        best = {half: among[odd != half].mean().idxmin() for half in (True, False)}
-        wide["best"] = [
-            row[best[half]] for half, (_, row) in zip(odd, wide.iterrows(), strict=True)
-        ]
+        best_of_odd, best_of_even = (among[half].mean().idxmin() for half in (odd, ~odd))
+        wide["best"] = among[best_of_even].where(odd, among[best_of_odd])
     return wide
 
 
