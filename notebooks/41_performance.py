@@ -115,6 +115,13 @@ run.glue("speed-start-fastest", loop.start.min(), "{:.0f}")
 pieces.round(1)
 
 # %% [markdown]
+# ## Other readings of the network
+#
+# The [search](19_which_setup.ipynb) trains wider layers and other optimizers too. A wider layer gains less from stacking,
+# since the plain loop then spends less of its time on calls and more on arithmetic, which both ways share. There is no
+# record by reading yet: trials on busy cores put layers of 16 units above the aim of fifteen and layers of 30 and 64
+# units below it, and no timed reading below torch's batched products. The record above is older than the present step, which is faster on wide layers.
+#
 # ## Measured here
 #
 # A check of the record on the first epochs, on the machine that made this page. Starting the processes,

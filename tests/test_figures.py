@@ -51,12 +51,6 @@ def test_an_arm_has_the_colour_of_the_activation_it_begins_with() -> None:
     assert figures.look(["silu", "flip 0.1"])["flip 0.1"]["color"] == figures.COLOURS["relu"]
 
 
-def test_a_blank_panel_says_why(ax: Axes) -> None:
-    assert figures.blank("no runs yet", ax) is ax
-    assert [text.get_text() for text in ax.texts] == ["no runs yet"]
-    assert not ax.axison
-
-
 def test_colours_are_dark_enough_for_white_and_its_inverse() -> None:
     def luminance(colour: str) -> float:
         linear = [

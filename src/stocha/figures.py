@@ -8,7 +8,6 @@ dark on white; the book's stylesheet inverts them in dark mode.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import product
 from textwrap import fill
 from typing import Any
 
@@ -146,17 +145,6 @@ def _arm(level: Hashable) -> Arm | None:
         return Arm.parse(str(level))
     except ValueError:
         return None
-
-
-def blank(text: str = "not recorded yet", ax: Axes | None = None) -> Axes:
-    """Draw an empty panel that says why: a page stays whole while its table is missing."""
-    ax = ax or plt.gca()
-    figure = ax.get_figure(root=True)
-    if figure is not None and figure.axes == [ax]:
-        figure.set_figheight(0.8)
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
-    ax.set_axis_off()
-    return ax
 
 
 def interval(values: npt.ArrayLike, kind: str = "t") -> tuple[float, float, float]:
@@ -398,29 +386,25 @@ def facets(
     column: str,
     draw: Callable[[pd.DataFrame, Axes], object],
     *,
-    row: str | None = None,
     names: Mapping[Any, str] | None = None,
     **subplots: Any,
 ) -> Figure:
-    """Draw a panel for every level of `column` (and of `row`), its title in words.
+    """Draw a panel for every level of `column`, side by side, its title in words.
 
     Parameters: `draw(rows, ax)`, called with a panel's rows; `names`, labels of levels where
     `LABELS` does not serve; `subplots`, as of `plt.subplots`, whose axes are shared by default.
 
     Returns the figure: labels at its edge, one legend below for what the panels label.
     """
-    across = list(dict.fromkeys(df[column]))
-    down = list(dict.fromkeys(df[row])) if row else [None]
+    groups = list(_levels(df, column))
     shared = {"sharex": True, "sharey": True, "squeeze": False} | subplots
-    figure, panels = plt.subplots(len(down), len(across), **shared)
+    figure, panels = plt.subplots(1, len(groups), **shared)
     words = LABELS | dict(names or {})
-    for (i, low), (j, high) in product(enumerate(down), enumerate(across)):
-        rows = df[(df[column] == high) & (df[row] == low if row else True)]
-        draw(rows, panels[i, j])
-        title = [str(words.get(level, level)) for level in ((low, high) if row else (high,))]
-        panels[i, j].set_title(", ".join(title))
+    for ax, (level, rows) in zip(panels[0], groups, strict=True):
+        draw(rows, ax)
+        ax.set_title(str(words.get(level, level)))
         if shared["sharex"] and shared["sharey"]:
-            panels[i, j].label_outer()
+            ax.label_outer()
     legend_below(figure)
     return figure
 
