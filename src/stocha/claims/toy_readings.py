@@ -78,7 +78,7 @@ def matrix(points: pd.DataFrame) -> pd.DataFrame:
     """One row a reading that both bottlenecks are recorded of, most claims met first.
 
     Parameters: `points`, the networks of all points with the columns `width` and those of `READING`
-    that differ between them; the others have the values fixed before the data.
+    that differ between them; the others have the defaults of `Config`, the reading found.
 
     Returns the columns `READING`, `dead` (share of the narrow networks), T1 … T8 and T7.1 …, each a
     verdict, and `met`, how many of the eight are replicated.
