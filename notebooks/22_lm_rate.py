@@ -75,7 +75,7 @@ run.glue("lm-rate-seeds", points["seed"].nunique())
 #
 # ## How it was chosen
 #
-# SiLU and ReLU are trained at the size of the [first campaign](../lm_first_campaign.md), on a
+# SiLU and ReLU are trained at the size of the [first campaign](28_lm_first_campaign.ipynb), on a
 # quarter of its tokens, at five rates (`sweeps/lm_lr.yml`). Everything else is as in [one
 # run](21_lm_run.ipynb). The campaign's rate was fixed on the first seed; the second seed of this
 # table came while the campaign ran, and did not change it.

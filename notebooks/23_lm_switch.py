@@ -9,7 +9,7 @@
 #     language: python
 #     name: python3
 #   stocha:
-#     inputs: ["results/lm_campaign*/*.csv", "sweeps/lm_campaign.yml"]
+#     inputs: ["results/lm_headline/*.csv", "results/lm_arms*/*.csv", "sweeps/lm_headline.yml"]
 # ---
 
 # %% [markdown]
@@ -31,6 +31,7 @@ import pandas as pd
 from stocha import figures
 from stocha.base.paths import project_root
 from stocha.claims.ledger import Tables
+from stocha.claims.lm import l3_spike_and_recovery
 from stocha.lm import campaign
 from stocha.lm.experiment import Config
 from stocha.study.session import open_run
@@ -61,10 +62,10 @@ def along(rows, column, ax, legend=None, hue="arm", names=None):
     ax.set_xlabel("steps after the switch")
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-spike", "caption": "Validation loss around the switch to ReLU, less the loss just before it with the activation before it. At 0 the weights are the same and the activation is ReLU. Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Two panels of the change of the validation loss over steps after the switch, from before the switch through 0, 1, 2, 4 and so on. Left: SiLU switched to ReLU at three shares of the run. Right: StochA of several p switched at one tenth."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-spike", "caption": "Validation loss around the switch to ReLU, less the loss just before it with the activation before it. At 0 the weights are the same and the activation is ReLU. Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Two panels of the change of the validation loss over steps after the switch, from before the switch through 0, 1, 2, 4 and so on. Left: SiLU switched to ReLU. Right: StochA switched to ReLU."}}
 groups = {
     "from SiLU": losses["arm"].str.match(r"silu\+ft"),
-    "from StochA, α = 0.1": losses["arm"].str.match(r"stocha.*\+ft\(0\.1\)"),
+    "from StochA": losses["arm"].str.match(r"stocha\([\d.]+\)\+ft"),
 }
 figure, panels = plt.subplots(1, 2, sharey=True)
 for panel, (title, chosen) in zip(panels, groups.items(), strict=True):
@@ -81,6 +82,8 @@ spikes = campaign.spikes(losses, points)
 run.table("spikes", spikes.reset_index())
 run.glue("lm-switch-spike", spikes.loc["Swi+FT(0.1)", "spike / nats"])
 run.glue("lm-switch-recovered", spikes.loc["Swi+FT(0.1)", "recovered"])
+run.glue("lm-switch-together", spikes.loc["StochA(0.7) + Swi+FT(0.1)", "spike / nats"])
+run.glue("lm-switch-verdict", str(l3_spike_and_recovery.assess(Tables()).verdict))
 
 # %% [markdown]
 # **It spikes, and recovers in part.** From SiLU at α = 0.1 the spike, in nats, is {glue:text}`lm-switch-spike`;
@@ -95,7 +98,7 @@ run.glue("lm-switch-recovered", spikes.loc["Swi+FT(0.1)", "recovered"])
 # rate summed over all steps.
 
 # %% tags=["hide-input"]
-first = read_sweep(project_root() / "sweeps" / "lm_campaign.yml").points[0]
+first = read_sweep(project_root() / "sweeps" / "lm_headline.yml").points[0]
 first = {name: first[name] for name in ("tokens", "batch", "context", "lr", "warmup")}
 left = pd.DataFrame(
     {"α": alpha, **Config(schedule="swi_ft", alpha=alpha, **first).plan}
@@ -114,7 +117,7 @@ shown.style.set_uuid("lm-left").format("{:.2%}", subset=list(shown)[-2:])
 #
 # ## Spike and recovery
 #
-# Around the switch every run of the [first campaign](../lm_first_campaign.md) was evaluated on a part of the
+# Around the switch every run was evaluated on a part of the
 # validation windows: before it, at it, and after 1, 2, 4, … further steps. Height of the spike, and what is gone of it a
 # quarter of the fine-tuning later; means over seeds with 95 % t-intervals where there are several seeds. *Recovered* is the
 # ratio of the means, and can exceed 100 %: the model also goes on learning. Where the spike is small or negative, the ratio
@@ -124,7 +127,7 @@ shown.style.set_uuid("lm-left").format("{:.2%}", subset=list(shown)[-2:])
 spikes
 
 # %% [markdown]
-# The verdict on L3, by the criterion of the first campaign, is in the [ledger](01_claims.ipynb).
+# L3 is *{glue:text}`lm-switch-verdict`* by the [protocol](../lm_protocol.md); its estimates are in [*Claims*](01_claims.ipynb).
 #
 # ## Inside the layers
 #
@@ -132,11 +135,11 @@ spikes
 # clipping, on the step's own batch), the share of exact zeros, and the share of neurons that are zero at every token
 # evaluated.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-switch-layers", "caption": "Gradient norm, share of exact zeros and dead neurons of every layer after the switch at α = 0.1, from SiLU (top) and from StochA(0.5) (bottom). Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Six panels over steps after the switch: gradient norm, sparsity and dead neurons by layer, for a model switched from SiLU and one switched from StochA."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-switch-layers", "caption": "Gradient norm, share of exact zeros and dead neurons of every layer after the switch at α = 0.1, from SiLU (top) and from StochA(0.7) (bottom). Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Six panels over steps after the switch: gradient norm, sparsity and dead neurons by layer, for a model switched from SiLU and one switched from StochA."}}
 shown = {"grad_norm": "gradient norm", "sparsity": "share of zeros", "dead": "dead neurons"}
 numbers = {layer: f"layer {layer + 1}" for layer in layers["layer"].unique()}
 figure, panels = plt.subplots(2, 3, sharex=True, sharey="col", figsize=(figures.WIDTH, 5.5))
-for row, arm in zip(panels, ("silu+ft(0.1)", "stocha(0.5)+ft(0.1)"), strict=True):
+for row, arm in zip(panels, ("silu+ft(0.1)", "stocha(0.7)+ft(0.1)"), strict=True):
     for panel, (column, words) in zip(row, shown.items(), strict=True):
         legend = "legend" if panel is panels[0, 0] else None
         along(layers[layers["arm"] == arm], column, panel, legend, "layer", numbers)

@@ -9,7 +9,7 @@
 #     language: python
 #     name: python3
 #   stocha:
-#     inputs: ["results/lm_campaign*/*.csv"]
+#     inputs: ["results/lm_headline/*.csv", "results/lm_arms*/*.csv"]
 # ---
 
 # %% [markdown]
@@ -31,6 +31,7 @@ import pandas as pd
 
 from stocha import figures
 from stocha.claims.ledger import Tables
+from stocha.claims.lm import l6_sparsity_above_90_percent
 from stocha.lm import campaign
 from stocha.study.session import open_run
 
@@ -43,11 +44,11 @@ points, layers, union, cuts = (
 )
 names = campaign.labels(points)
 ending = [arm for arm in names if campaign.ends_with_relu(arm)]
-chosen = ["relu", "silu+ft(0.1)", "stocha(0.5)+ft(0.1)", "anneal"]
+chosen = ["relu", "silu+ft(0.1)", "stocha(0.7)+ft(0.1)"]
 looks = figures.look(chosen)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-sparsity", "caption": "Share of exact zeros after the activation, mean of the layers, of the arms that end with ReLU. Dots are seeds; mark and bar their mean and 95 % t-interval; the line is the 0.9 of L6."}, "image": {"alt": "Dot plot of the mean sparsity of every arm that ends with ReLU, one line an arm, with a vertical line at 0.9."}}
-plt.figure(figsize=(figures.WIDTH, 4.6))
+plt.figure(figsize=(figures.WIDTH, 0.9 + 0.4 * len(ending)))
 axes = figures.estimates(points[points["arm"].isin(ending)], "sparsity", by="arm")
 axes.axvline(0.9, color="grey", linestyle="--", linewidth=1)
 axes.set_xlabel("share of exact zeros")
@@ -58,6 +59,7 @@ run.figure_data("points")
 
 # %% tags=["remove-cell"]
 own = layers[layers["form"] == "own"]
+run.glue("lm-zeros-verdict", str(l6_sparsity_above_90_percent.assess(Tables()).verdict))
 summary = own.groupby("arm")[["sparsity", "dead", "sparsity_live"]].mean().loc[ending]
 for key, arm in {
     "most": summary["sparsity"].idxmax(),
@@ -92,7 +94,7 @@ by_layer = own.groupby(["arm", "layer"])[["q05", "q50", "q95", "sparsity_live"]]
 axes = plt.gca()
 for place, arm in enumerate(chosen):
     rows, look = by_layer.loc[arm], looks[arm] | {"linestyle": ""}
-    at = rows.index + 1 + 0.15 * (place - 1.5)
+    at = rows.index + 1 + 0.15 * (place - 1)
     axes.vlines(at, rows["q05"], rows["q95"], color=look["color"], linewidth=2)
     axes.plot(at, rows["q50"], **look)
     axes.plot(at, rows["sparsity_live"], **look | {"markerfacecolor": "none", "label": None})
@@ -145,7 +147,7 @@ limits.rename(index=names).map("{:.2f}×".format)
 # much sparsity does a given rise buy? A model that ends with ReLU starts at its zeros, at no cost.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-threshold", "caption": "Rise of the validation loss against sparsity when values below a growing threshold are set to zero; each model with its own activation. Seeds thin, mean over seeds at equal thresholds thick; the axis ends at 0.2 nats."}, "image": {"alt": "Rise of the loss against sparsity for SiLU, ReLU and two Swi+FT arms, one line an arm, as the threshold grows."}}
-lines = ["silu", "gelu", "relu", "silu+ft(0.1)", "stocha(0.5)+ft(0.1)"]
+lines = ["silu", *chosen]
 cuts["cost"] = cuts["loss"] - cuts.groupby(["arm", "seed"])["loss"].transform("first")
 axes, looks = plt.gca(), figures.look(lines)
 for arm in lines:
@@ -183,4 +185,5 @@ run.table("bought", bought.rename_axis("arm").reset_index()).set_index("arm").re
 # known after W1, as with ReLU, so the same kernel skips it; but its result is no longer exact. The models start at
 # different losses: the last column adds to the rise.
 #
-# The verdict on L6, by the criterion of the [first campaign](../lm_first_campaign.md), is in the [ledger](01_claims.ipynb).
+# L6 is *{glue:text}`lm-zeros-verdict`* by the [protocol](../lm_protocol.md): a claim of existence about models a thousand
+# times larger is not contradicted here. Its estimate is in [*Claims*](01_claims.ipynb).

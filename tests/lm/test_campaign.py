@@ -19,21 +19,22 @@ SWEEPS = [read_sweep(project_root() / "sweeps" / f"{name}.yml") for name in camp
 
 
 def test_the_plan_names_the_arms_that_the_tables_have():
+    planned = {run_config(point).name for sweep in SWEEPS for point in sweep.points}
     table = campaign.recorded(Tables(), "points")
-    planned = {campaign.arm_of(point) for sweep in SWEEPS for point in sweep.points}
-    assert set(table["arm"]) == planned
+    assert set(table["arm"]) <= planned
     assert {campaign.label(arm) for arm in planned} >= {
         "ReLU²",
-        "StochA(0.5) + Swi+FT(0.1)",
-        "expected StochA(0.5) + Swi+FT(0.1)",
+        "StochA(0.7) + Swi+FT(0.1)",
+        "expected StochA(0.7) + Swi+FT(0.1)",
         "ReLU → SiLU(0.1)",
         "anneal SiLU → ReLU",
     }
 
 
 def test_its_page_states_the_size_of_the_first_campaign():
-    text = (project_root() / "book" / "lm_first_campaign.md").read_text()
-    (full,) = {(p["tokens"], p["batch"], p["context"], p["lr"]) for p in SWEEPS[0].points}
+    text = (project_root() / "notebooks" / "28_lm_first_campaign.py").read_text()
+    first = read_sweep(project_root() / "sweeps" / f"{campaign.FIRST[0]}.yml")
+    (full,) = {(p["tokens"], p["batch"], p["context"], p["lr"]) for p in first.points}
     tokens, batch, context, rate = full
     assert f"| {tokens:,} ({tokens // (batch * context):,} steps), " in text
     assert f"peak [{rate:g}]" in text

@@ -1,9 +1,10 @@
-"""L1–L6 and L8–L11: what the first campaign's tables say of the paper's claims."""
+"""L1–L6 and L8–L11: what the campaign's tables say of the paper's claims, by the protocol."""
 
 import math
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from stocha.claims.ledger import (
@@ -18,28 +19,31 @@ from stocha.claims.ledger import (
     within,
 )
 from stocha.lm.campaign import (
+    DISCRIMINATES,
     LEAST_SEEDS,
+    SWEEPS,
     Difference,
-    best_stocha,
     by_seed,
     ends_with_relu,
     label,
-    margins,
     over_seeds,
     paired,
     recorded,
     recovery,
+    standard_margins,
 )
 
 SWITCH, LOSSES, ZEROS, PROBES = "23_lm_switch", "24_lm_losses", "25_lm_zeros", "26_lm_probes"
-FT = "+ft(0.1)"
-ALONE = f"silu{FT}"
+SIZES = {106_784: ("lm_arms_small",), 311_872: SWEEPS, 954_352: ("lm_arms_large",)}
+"""Parameters of a model, and the sweeps that train it."""
+
+ALPHAS = (0.05, 0.1)
+DRAWN = "stocha(0.7)"
+ALONE, TOGETHER = "silu+ft(0.1)", f"{DRAWN}+ft(0.1)"
 GONE = 0.9
 """Share of the spike that must be gone a quarter of the fine-tuning later."""
 SPARSE = Band(0.9, math.inf)
 ABOVE_ZERO = Band(0, math.inf)
-MOST = 2
-"""Probes that must agree, of three."""
 
 NOTHING = Assessment(Verdict.NOT_STUDIED, "—")
 _VERDICTS = {1: Verdict.REPLICATED, 0: Verdict.NOT_RESOLVED, -1: Verdict.CONTRADICTED}
@@ -62,24 +66,18 @@ def _part(found: Difference, band: Band = ABOVE_ZERO, unit: str = "nats") -> Par
 @_paper(
     "L1",
     "Training loss: StochA slightly below ReLU, SiLU lower still.",
-    "Mean training loss of the last 2 % of steps: ReLU − StochA > 0 and StochA − SiLU > 0, for "
-    "the StochA with the lowest validation loss.",
+    "Mean training loss of the last 2 % of steps: ReLU − StochA(0.7) > 0 and "
+    "StochA(0.7) − SiLU > 0.",
     page=LOSSES,
 )
 def l1_training_loss_between(tables: Tables) -> Assessment:
     """StochA against both, by training loss."""
-    points = recorded(tables, "points")
-    return _between(points, by_seed(points, "train_loss"))
+    return _between(by_seed(recorded(tables, "points"), "train_loss"))
 
 
-def _between(points: pd.DataFrame, wide: pd.DataFrame) -> Assessment:
-    """StochA below ReLU and above SiLU, by the losses in `wide`."""
-    chosen, usual = best_stocha(points)
-    parts, beside = (
-        [paired(wide, "relu", arm), paired(wide, arm, "silu")] if arm else []
-        for arm in (chosen, usual)
-    )
-    return _above_zero(parts, beside)
+def _between(wide: pd.DataFrame) -> Assessment:
+    """StochA(0.7) below ReLU and above SiLU, by the losses in `wide`."""
+    return _above_zero([paired(wide, "relu", DRAWN), paired(wide, DRAWN, "silu")], [])
 
 
 @_paper(
@@ -130,64 +128,96 @@ def l3_spike_and_recovery(tables: Tables) -> Assessment:
 @_paper(
     "L4",
     "StochA with Swi+FT ends better than ReLU from scratch.",
-    "ReLU − (StochA + Swi+FT(0.1)) > 0, validation loss; p as the first campaign chooses it.",
+    "ReLU − (StochA(0.7) + Swi+FT(α)) > 0 for α = 0.05 and 0.1, validation loss.",
     page=LOSSES,
 )
 def l4_together_beat_relu(tables: Tables) -> Assessment:
-    """StochA with Swi+FT(0.1) against ReLU from scratch."""
-    points = recorded(tables, "points")
-    wide, (chosen, usual) = by_seed(points, "loss"), best_stocha(points, FT)
-    parts, beside = ([paired(wide, "relu", arm)] if arm else [] for arm in (chosen, usual))
-    return _above_zero(parts, beside)
+    """StochA with Swi+FT against ReLU from scratch."""
+    wide = by_seed(recorded(tables, "points"), "loss")
+    return _above_zero([paired(wide, "relu", f"{DRAWN}+ft({alpha:g})") for alpha in ALPHAS], [])
 
 
 @_paper(
     "L5",
     "Swi+FT alone ends worse than the two together; both worse than deterministic SiLU.",
-    "Swi+FT(0.1) − (StochA + Swi+FT(0.1)) > 0, and both − SiLU > 0, validation loss; p as the "
-    "first campaign chooses it.",
+    "Swi+FT(0.1) − (StochA(0.7) + Swi+FT(0.1)) > 0, and both − SiLU > 0, validation loss.",
     page=LOSSES,
 )
 def l5_order_of_the_recipes(tables: Tables) -> Assessment:
     """Swi+FT(0.1) alone, with StochA, and SiLU."""
-    points = recorded(tables, "points")
-    wide, (chosen, usual) = by_seed(points, "loss"), best_stocha(points, FT)
-    pairs = [(ALONE, chosen), (ALONE, "silu"), (chosen, "silu")]
-    beside = [(ALONE, usual), (usual, "silu")] if usual else []
-    return _above_zero(*([paired(wide, *pair) for pair in some] for some in (pairs, beside)))
+    wide = by_seed(recorded(tables, "points"), "loss")
+    pairs = [(ALONE, TOGETHER), (ALONE, "silu"), (TOGETHER, "silu")]
+    return _above_zero([paired(wide, *pair) for pair in pairs], [])
 
 
 @_paper(
     "L6",
     "With ReLU at inference, FFN sparsity can exceed 90 %.",
-    f"Mean sparsity of a model that ends with ReLU, for the arm where it is highest: {SPARSE}; "
-    "dead neurons are reported apart.",
+    "Mean sparsity of a model that ends with ReLU, for the arm and size where it is highest: "
+    f"{SPARSE}. A claim of existence is not contradicted by small models: short of that it is not "
+    "resolved, and the trend over sizes stands beside it, dead neurons left out.",
     page=ZEROS,
     reported="> 90 %; 84.6 % at p = 0.7, α = 0.05 (second-hand, one summary)",
 )
 def l6_sparsity_above_90_percent(tables: Tables) -> Assessment:
-    """The arm that ends with ReLU and has the highest mean sparsity."""
-    points = recorded(tables, "points")
+    """The arm and size that end with ReLU and have the highest mean sparsity, and the trend."""
+    points = pd.concat(
+        recorded(tables, "points", sweeps).assign(size=size) for size, sweeps in _sizes(tables)
+    )
     points = points[points["arm"].map(ends_with_relu)]
     if points.empty:
         return NOTHING
-    means = points.groupby("arm")["sparsity"].mean()
-    arm = str(means.idxmax())
-    best = points[points["arm"] == arm]
-    found = over_seeds(best["sparsity"], f"highest of {len(means)} arms, {label(arm)}:")
+    means = points.groupby(["arm", "size"])["sparsity"].mean().reset_index()
+    highest = means.iloc[int(np.argmax(means["sparsity"]))]
+    arm, size = str(highest["arm"]), int(highest["size"])
+    best = points[(points["arm"] == arm) & (points["size"] == size)]
+    name = f"highest of {len(means)}, {label(arm)} of {size:,} parameters:"
+    found = over_seeds(best["sparsity"], name)
+    reached = found.seeds >= LEAST_SEEDS and within(found.estimate, *SPARSE) is Verdict.REPLICATED
     text = f"{found.text('.3f')}; dead neurons {best['dead'].mean():.3f}"
-    if len(means) > 1:
-        text += f"; lowest, {label(str(means.idxmin()))}: {means.min():.3f}"
-    enough = found.seeds >= LEAST_SEEDS
-    verdict = within(found.estimate, *SPARSE) if enough else Verdict.NOT_RESOLVED
-    return Assessment(verdict, text, parts=(_part(found, SPARSE, "share of neurons"),))
+    verdict = Verdict.REPLICATED if reached else Verdict.NOT_RESOLVED
+    beside = "; ".join(one.text("+.3f") for one in _trends(tables))
+    return Assessment(verdict, text, beside, (_part(found, SPARSE, "share of neurons"),))
+
+
+def _sizes(tables: Tables) -> list[tuple[int, tuple[str, ...]]]:
+    """The `SIZES` that are recorded."""
+    there = [
+        (size, sweeps)
+        for size, sweeps in SIZES.items()
+        if any((tables.root / sweep).is_dir() for sweep in sweeps)
+    ]
+    if not there:
+        raise FileNotFoundError("no size of the campaign is recorded")
+    return there
+
+
+def _trends(tables: Tables) -> list[Difference]:
+    """Per arm: rise of the living neurons' share of zeros for each ten times the parameters."""
+    rows = [
+        recorded(tables, "sparsity", sweeps).query("form == 'own'").assign(size=size)
+        for size, sweeps in _sizes(tables)
+    ]
+    if len(rows) < 2:
+        return []
+    live = pd.concat(rows).groupby(["arm", "seed", "size"])["sparsity_live"].mean().unstack()
+    live = live.dropna()
+    slopes = pd.Series(
+        [np.polyfit(np.log10(live.columns.astype(float)), row, 1)[0] for row in live.to_numpy()],
+        index=live.index,
+    )
+    return [
+        over_seeds(slope, f"{label(str(arm))}, for ten times the parameters")
+        for arm, slope in slopes.groupby("arm", sort=False)
+        if ends_with_relu(str(arm))
+    ]
 
 
 @_paper(
     "L8",
     "StochA at test time without fine-tuning lies between ReLU and SiLU.",
-    "StochA, sampled at test time without fine-tuning: ReLU − StochA > 0 and StochA − SiLU > 0, "
-    "validation loss; p as the first campaign chooses it.",
+    "StochA(0.7), sampled at test time without fine-tuning: ReLU − StochA(0.7) > 0 and "
+    "StochA(0.7) − SiLU > 0, validation loss.",
     page=LOSSES,
 )
 def l8_sampled_between(tables: Tables) -> Assessment:
@@ -197,63 +227,42 @@ def l8_sampled_between(tables: Tables) -> Assessment:
     wide = own[own.columns.intersection(["relu", "silu"])].join(
         sampled.filter(regex=r"^stocha\("), how="outer"
     )
-    return _between(recorded(tables, "points"), wide)
+    return _between(wide)
 
 
 @_paper(
     "L9",
     "Bernoulli SiLU (identity or zero) does not work well in practice.",
-    "Bernoulli SiLU − ReLU > 0, validation loss.",
+    "Bernoulli SiLU − ReLU > 0 and Bernoulli SiLU − SiLU > 0, validation loss.",
     page=LOSSES,
 )
 def l9_bernoulli_worse(tables: Tables) -> Assessment:
-    """Bernoulli SiLU against ReLU; SiLU beside it."""
+    """Bernoulli SiLU against both."""
     wide = by_seed(recorded(tables, "points"), "loss")
-    return _above_zero(*([paired(wide, "bernoulli_silu", arm)] for arm in ("relu", "silu")))
+    return _above_zero([paired(wide, "bernoulli_silu", arm) for arm in ("relu", "silu")], [])
 
 
 @_paper(
     "L10",
     "Downstream tasks: the new methods beat ReLU and trail SiLU.",
-    "Probe margins: StochA + Swi+FT(0.1) − ReLU > 0 and SiLU − (StochA + Swi+FT(0.1)) > 0 in at "
-    f"least {MOST} of three probes, none significantly the other way.",
+    "Mean over the probes that discriminate (SiLU's accuracy over seeds at least "
+    f"{DISCRIMINATES[0]} above chance and at most {DISCRIMINATES[1]}) of the margin in units of "
+    "the standard deviation of SiLU's margins over questions: "
+    "StochA(0.7) + Swi+FT(0.1) − ReLU > 0 and "
+    "SiLU − (StochA(0.7) + Swi+FT(0.1)) > 0.",
     page=PROBES,
 )
 def l10_downstream_between(tables: Tables) -> Assessment:
-    """Margins of three probes."""
-    chosen, usual = best_stocha(recorded(tables, "points"), FT)
-    probes = recorded(tables, "probes")
-    beats, trails = _beats_and_trails(probes, chosen)
-    if all(found.seeds == 0 for found in [*beats.values(), *trails.values()]):
-        return NOTHING
-    halves = [[found.sign for found in half.values()] for half in (beats, trails)]
-    verdict = both(*map(_in_most, halves))
-    together = list(zip(*halves, strict=True)).count((1, 1))
-    if verdict is Verdict.REPLICATED and together < MOST:
-        verdict = Verdict.PARTLY
-    beside = _listed(*_beats_and_trails(probes, usual)) if usual else ""
-    named = ((probe, half[probe]) for probe in beats for half in (beats, trails))
-    parts = (replace(_part(one), name=f"{probe}: {one.name}") for probe, one in named)
-    return Assessment(verdict, _listed(beats, trails), beside, tuple(parts))
-
-
-def _in_most(signs: list[int]) -> Verdict:
-    """In `MOST` probes, none significantly the other way."""
-    for sign in (1, -1):
-        if signs.count(sign) >= MOST and -sign not in signs:
-            return _VERDICTS[sign]
-    return Verdict.NOT_RESOLVED
-
-
-def _beats_and_trails(
-    probes: pd.DataFrame, arm: str
-) -> tuple[dict[str, Difference], dict[str, Difference]]:
-    return margins(probes, arm, "relu"), margins(probes, "silu", arm)
-
-
-def _listed(beats: dict[str, Difference], trails: dict[str, Difference]) -> str:
-    return "; ".join(
-        f"{probe}: {half[probe].text('+.3f')}" for probe in beats for half in (beats, trails)
+    """One number a run: its margins over the probes that discriminate."""
+    rows = standard_margins(recorded(tables, "probes"))
+    counted = rows[rows["counts"]].groupby(["arm", "seed"])["margin"].mean().reset_index()
+    wide = by_seed(counted, "margin")
+    found = _above_zero([paired(wide, TOGETHER, "relu"), paired(wide, "silu", TOGETHER)], [])
+    left_out = ", ".join(sorted(set(rows["probe"][~rows["counts"]])))
+    return (
+        found
+        if found == NOTHING or not left_out
+        else replace(found, beside=f"saturated: {left_out}")
     )
 
 

@@ -4,7 +4,7 @@ Arms have the names that `stocha.arms` reads: `silu`, `stocha(0.5)`, `silu+ft(0.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stocha.arms import PARAMETERS, Arm, planned
+from stocha.arms import Arm
 from stocha.base.errors import UserError
 from stocha.base.statistics import LEVEL, Estimate, estimate, number
 
-SWEEPS = ("lm_campaign", "lm_campaign_more")
-READING = {"positive": "mixed"}
-"""What the names in the first campaign's tables are silent about: it drew for all x."""
+SWEEPS = ("lm_headline", "lm_arms")
+FIRST = ("lm_campaign", "lm_campaign_more")
+"""The first campaign: its StochA, named as here, drew for every x."""
 
 LEAST_SEEDS = 3
 """A difference over fewer decides nothing (protocol)."""
-PROBABILITIES = (0.3, 0.5, 0.7)
+DISCRIMINATES = (0.05, 0.95)
+"""A probe counts if SiLU's accuracy is this far above chance and at most that (protocol)."""
 
 Read = Callable[[str, str], pd.DataFrame]
 """(sweep, table) → the recorded table; FileNotFoundError where nothing of the sweep is."""
@@ -68,11 +69,6 @@ def label(arm: str) -> str:
 def labels(points: pd.DataFrame) -> dict[str, str]:
     """The arms of a table in its order, each with its name in words."""
     return {str(arm): label(arm) for arm in dict.fromkeys(points["arm"])}
-
-
-def arm_of(point: Mapping[str, Any]) -> str:
-    """The name in the first campaign's tables of a run with the parameters `point`."""
-    return planned(**{name: point[name] for name in PARAMETERS}).named(**READING)
 
 
 def ends_with_relu(arm: str) -> bool:
@@ -150,25 +146,20 @@ def seeds_for(spread: float, half: float) -> int:
     return seeds
 
 
-def best_stocha(points: pd.DataFrame, ending: str = "") -> tuple[str, str | None]:
-    """The arm `stocha(p)` + `ending` with the lowest mean loss over common seeds.
+def standard_margins(probes: pd.DataFrame) -> pd.DataFrame:
+    """A row a probe and run, each with its own activation, with whether the probe `counts`.
 
-    With it the arm with p = 0.5, where that is another one and recorded; without any, that arm.
+    `margin` is in units of the standard deviation of SiLU's margins over questions. A probe counts
+    that discriminates with SiLU; none does where SiLU is not recorded.
     """
-    wide, usual = by_seed(points, "loss"), f"stocha(0.5){ending}"
-    arms = [arm for p in PROBABILITIES if (arm := f"stocha({p:g}){ending}") in wide]
-    common = wide[arms].dropna()
-    best = usual if common.empty else str(common.mean().idxmin())
-    return best, usual if usual != best and usual in arms else None
-
-
-def margins(probes: pd.DataFrame, first: str, second: str) -> dict[str, Difference]:
-    """Paired difference of the mean margin, each model with its own activation, by probe."""
     own = probes[probes["form"] == "own"]
-    return {
-        str(probe): paired(by_seed(rows, "margin"), first, second)
-        for probe, rows in own.groupby("probe", sort=False)
-    }
+    of_silu = own[own["arm"] == "silu"].groupby("probe")
+    means = of_silu[["accuracy", "margin_sem", "choices", "questions"]].mean()
+    above, most = DISCRIMINATES
+    counts = means["accuracy"].between(1 / means["choices"] + above, most)
+    unit = own["probe"].map(means["margin_sem"] * means["questions"] ** 0.5).astype(float)
+    known = own["probe"].map(counts).eq(True)
+    return own.assign(margin=own["margin"] / unit, counts=known)
 
 
 def recovery(switch_loss: pd.DataFrame, points: pd.DataFrame, arm: str) -> pd.DataFrame:
