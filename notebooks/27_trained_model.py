@@ -16,8 +16,8 @@
 # %% [markdown]
 # # The trained model
 #
-# One model of the first campaign comes with the library: the ReLU arm, seed 0, in half precision. With it one
-# can generate text, and run real sparse feed-forward layers, without training anything. Does a layer that skips the
+# One model of the campaign comes with the library: StochA(0.7) + Swi+FT(0.1), seed 0, in half precision. It ended
+# as a ReLU model. With it one can generate text, and run real sparse feed-forward layers, without training anything. Does a layer that skips the
 # neurons a token does not need write the same text, and is it faster at this size?
 
 # %% tags=["parameters", "hide-input"]
@@ -161,8 +161,8 @@ for name, value in said.items():
 display(Code(tokenizer.decode([*ids, *written]), language="python"))
 
 # %% [markdown]
-# {glue:text}`lm-kept-parameters` parameters after {glue:text}`lm-kept-tokens` tokens of Python write what
-# looks like Python from afar. Training ended at {glue:text}`lm-kept-loss` nats a token, on the corpus
+# {glue:text}`lm-kept-parameters` parameters after {glue:text}`lm-kept-tokens` tokens of Python and English docstrings write
+# what looks like Python from afar. Training ended at {glue:text}`lm-kept-loss` nats a token, on the corpus
 # {glue:text}`lm-kept-corpus`. `pretrained.load("silu")` puts another activation on the same weights. The checkpoint of a
 # finished run takes the model's place with `python -m stocha.lm.pretrained CHECKPOINT CORPUS`; both are under
 # `~/.cache/stocha`, or where `STOCHA_CACHE` says.

@@ -1,8 +1,9 @@
 """One small trained model in the package, so that generation needs no training.
 
-It is the ReLU arm of the campaign, seed 0, in half precision. `python -m stocha.lm.pretrained
-CHECKPOINT CORPUS` writes another in its place: the checkpoint of a finished training run and the
-folder of its tokenised corpus, both under `stocha.base.paths.cache_root()`.
+It is the campaign's StochA(0.7) + Swi+FT(0.1), seed 0, in half precision: it ends as a ReLU model.
+`python -m stocha.lm.pretrained CHECKPOINT CORPUS` writes another in its place: the checkpoint of a
+finished training run and the folder of its tokenised corpus, both under
+`stocha.base.paths.cache_root()`.
 """
 
 import json
@@ -20,7 +21,7 @@ from stocha.lm.model import Decoder
 from stocha.lm.tokens import load as load_tokens
 
 FOLDER = Path(__file__).with_name("tiny_relu")
-"""model.pt, tokenizer.json, about.json: 2.6 MB."""
+"""model.pt, tokenizer.json, about.json: 0.7 MB."""
 
 
 def load(activation: str | Activation = "relu", folder: Path = FOLDER) -> tuple[Decoder, Tokenizer]:
