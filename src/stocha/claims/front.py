@@ -11,7 +11,7 @@ from stocha.claims import lm, sparse
 from stocha.claims.all import CLAIMS
 from stocha.claims.drawing import Plot
 from stocha.claims.ledger import Claim, Part, Tables, Verdict, assess
-from stocha.lm.campaign import best_stocha, by_seed, over_seeds, recorded
+from stocha.lm.campaign import by_seed, over_seeds, recorded
 
 R, N, C = Verdict.REPLICATED, Verdict.NOT_RESOLVED, Verdict.CONTRADICTED
 WORDS: dict[str, dict[Verdict, str]] = {
@@ -85,7 +85,6 @@ class Ending(NamedTuple):
 def trade(tables: Tables) -> dict[str, Ending]:
     """Loss and zeros of five ways to end, by name."""
     points = recorded(tables, "points")
-    together = best_stocha(points, lm.FT)[0]
     silu = by_seed(points, "loss")["silu"]
     return {
         name: Ending(
@@ -97,7 +96,7 @@ def trade(tables: Tables) -> dict[str, Ending]:
             ("SiLU", "silu", "silu", "loss", "sparsity"),
             ("SiLU run with ReLU", "silu", "silu", "relu_loss", "sparsity_relu"),
             ("Swi+FT", lm.ALONE, "silu", "loss", "sparsity"),
-            ("StochA + Swi+FT", together, "stocha", "loss", "sparsity"),
+            ("StochA + Swi+FT", lm.TOGETHER, "stocha", "loss", "sparsity"),
             ("ReLU", "relu", "relu", "loss", "sparsity"),
         )
     }
