@@ -41,7 +41,8 @@ run = open_run("23_lm_switch", globals())
 figures.style()
 pd.options.display.max_colwidth = None
 points, losses, layers = (
-    campaign.recorded(Tables(), name) for name in ("points", "switch_loss", "switch_layers")
+    campaign.recorded(Tables(), name, campaign.SWEEPS[:1])  # the headline's arms
+    for name in ("points", "switch_loss", "switch_layers")
 )
 steps = [-1, 0, *(2**k for k in range(20))]
 ticks = ["before", *map(str, steps[1:])]

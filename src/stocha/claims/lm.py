@@ -111,7 +111,8 @@ def l2_fine_tuning_needed(tables: Tables) -> Assessment:
 )
 def l3_spike_and_recovery(tables: Tables) -> Assessment:
     """Swi+FT(0.1) around its switch."""
-    found = recovery(recorded(tables, "switch_loss"), recorded(tables, "points"), ALONE)
+    losses, points = (recorded(tables, name, SWEEPS[:1]) for name in ("switch_loss", "points"))
+    found = recovery(losses, points, ALONE)
     rise = over_seeds(found["rise"], "rise at the switch")
     beyond = over_seeds(
         found["gone"] - GONE * found["rise"],
