@@ -71,7 +71,7 @@ for arm in headline[:-1]:
     mean = rows[["sparsity", "above_silu"]].mean()
     axes.plot(rows["sparsity"], rows["above_silu"], ms=3, alpha=0.5, **look)
     axes.plot(*mean, ms=9, **look)
-    left = arm in (ALONE, TOGETHER)  # free of the other marks
+    left = arm not in ("silu", "relu")  # where no other mark is
     place = {"xytext": (-10 if left else 10, 0), "ha": "right" if left else "left", "va": "center"}
     axes.annotate(names[arm], mean, textcoords="offset points", color=look["color"], **place)
 axes.set(xlabel="share of exact zeros", ylabel="validation loss − SiLU's / nats")
