@@ -259,5 +259,5 @@ def test_plain_jupytext_and_papermill_do_the_same(tmp_path, store):
     assert done.returncode == 0, done.stderr
     assert "unknown parameter" not in done.stderr
     nbformat.validate(nbformat.read(out, as_version=4))
-    curves = pd.read_csv(store / "by-hand" / source.stem / "tables" / "curves.csv")
-    assert curves["epoch"].max() == 5
+    epochs = pd.read_csv(store / "by-hand" / source.stem / "tables" / "epochs.csv")
+    assert epochs["epoch"].max() == 5
