@@ -17,7 +17,8 @@
 #
 # Of {glue:text}`claims-total` claims and open questions {glue:text}`claims-replicated` are
 # replicated, {glue:text}`claims-partly` partly, {glue:text}`claims-contradicted` contradicted,
-# {glue:text}`claims-not_resolved` not resolved at this scale.
+# {glue:text}`claims-answered` answered, {glue:text}`claims-not_resolved` not resolved at this scale,
+# {glue:text}`claims-not_studied` not yet studied.
 #
 # They are those of the paper {cite:p}`lomeli2025stochastic` and of the toy post
 # {cite:p}`kosti2025fun`, and the questions that the toy post and the review
