@@ -147,8 +147,6 @@ def test_an_assessment_gives_its_estimates_as_numbers(claim):
     assert bool(verdicts) is (found.verdict is not Verdict.NOT_STUDIED)
     if found.verdict is Verdict.REPLICATED:
         assert verdicts == {Verdict.REPLICATED}
-    elif claim.id == "L6":  # that a large model can, no small one contradicts
-        assert found.verdict is Verdict.NOT_RESOLVED
     elif len(verdicts) == 1:
         assert found.verdict in verdicts | {Verdict.PARTLY}
     elif verdicts:  # data sets that disagree resolve nothing

@@ -90,6 +90,8 @@ class Part:
     interval: str = "95 %"
     least: int = 2
     """Over fewer runs it decides nothing."""
+    exists: bool = False
+    """The claim is that something can be: what is measured elsewhere does not contradict it."""
 
     @property
     def edges(self) -> tuple[float, ...]:
@@ -104,7 +106,9 @@ class Part:
         if self.band is None:
             apart = self.found.low > 0 or self.found.high < 0
             return Verdict.ANSWERED if apart else Verdict.NOT_RESOLVED
-        return within(self.found, *self.band)
+        found = within(self.found, *self.band)
+        missed = self.exists and found is Verdict.CONTRADICTED
+        return Verdict.NOT_RESOLVED if missed else found
 
 
 @dataclass(frozen=True)

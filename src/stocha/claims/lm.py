@@ -16,7 +16,6 @@ from stocha.claims.ledger import (
     Verdict,
     both,
     claim,
-    within,
 )
 from stocha.lm.campaign import (
     DISCRIMINATES,
@@ -174,11 +173,10 @@ def l6_sparsity_above_90_percent(tables: Tables) -> Assessment:
     best = points[(points["arm"] == arm) & (points["size"] == size)]
     name = f"highest of {len(means)}, {label(arm)} of {size:,} parameters:"
     found = over_seeds(best["sparsity"], name)
-    reached = found.seeds >= LEAST_SEEDS and within(found.estimate, *SPARSE) is Verdict.REPLICATED
+    part = replace(_part(found, SPARSE, "share of neurons"), exists=True)
     text = f"{found.text('.3f')}; dead neurons {best['dead'].mean():.3f}"
-    verdict = Verdict.REPLICATED if reached else Verdict.NOT_RESOLVED
     beside = "; ".join(one.text("+.3f") for one in _trends(tables))
-    return Assessment(verdict, text, beside, (_part(found, SPARSE, "share of neurons"),))
+    return Assessment(part.verdict, text, beside, (part,))
 
 
 def _sizes(tables: Tables) -> list[tuple[int, tuple[str, ...]]]:
