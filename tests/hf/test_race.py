@@ -6,6 +6,7 @@ import importlib.util
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tests.hf.conftest import tiny
@@ -65,6 +66,17 @@ def test_a_peer_that_is_not_installed_is_named(monkeypatch):
     (found,) = [e for e in ENTRIES(tiny(), "float32", 1, 8, None) if e.name == "llama.cpp F32"]
     with pytest.raises(ways.Absent, match=r"pip install 'stocha\[peers\]'$"):
         found.make()
+
+
+def test_without_a_peer_that_is_right_rates_are_kept_and_no_ratio_is_told():
+    ours = ["ours, dense", "ours, sparse"]
+    times = pd.DataFrame({"round": [0, 0, 1, 1], "way": ours * 2, "seconds": [2.0, 1.0, 2.0, 1.0]})
+    states = {"ours": [True, True, False], "precision": "int8", "state": ["right"] * 2 + ["wrong"]}
+    speed = race._speed(times, pd.DataFrame({"way": [*ours, "peer"], **states}), tokens=4)
+    assert dict(zip(speed["way"], speed["rate"], strict=True)) == dict(
+        zip(ours, (2, 4), strict=True)
+    )
+    assert speed["ratio"].isna().all()
 
 
 def test_made_weights_have_the_zeros_that_were_asked_for():

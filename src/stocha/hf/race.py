@@ -4,6 +4,7 @@
 what counts as right, and as worth it, is in `book/hf_protocol.md`.
 """
 
+import math
 import tempfile
 import time
 from collections import defaultdict
@@ -273,8 +274,10 @@ def _speed(times: pd.DataFrame, ways: pd.DataFrame, tokens: int) -> pd.DataFrame
     peers = right.index[~right["ours"] & (right["precision"] != "4 bits")]
     rates = (tokens / times["seconds"]).groupby(times["way"]).quantile(np.array([0.25, 0.5, 0.75]))
     wide = rates.unstack().set_axis(["rate_q1", "rate", "rate_q3"], axis=1).reset_index()
-    table = ratios(times, *peers).drop(columns="milliseconds").merge(wide, on="way")
-    return table.merge(right[["ours", "precision"]].reset_index(), on="way")
+    table = wide.merge(right[["ours", "precision"]].reset_index(), on="way")
+    if peers.empty:  # none that is right: rates, and nothing to compare them with
+        return table.assign(ratio=math.nan, ratio_q1=math.nan, ratio_q3=math.nan, peer=False)
+    return ratios(times, *peers).drop(columns="milliseconds").merge(table, on="way")
 
 
 def _parts(made: dict[str, Way], text: _Text) -> Iterator[dict[str, Any]]:
