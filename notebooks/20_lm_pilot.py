@@ -68,9 +68,11 @@ widest = spread.loc["pilot"].max()
 run.glue("lm-pilot-before", spread.loc["first campaign", "ReLU − SiLU"], "{:.3f}")
 run.glue("lm-pilot-silu", spread.loc["pilot", "ReLU − SiLU"], "{:.3f}")
 run.glue("lm-pilot-together", spread.loc["pilot"].iloc[1], "{:.3f}")
-run.glue("lm-pilot-verdict", "Yes." if widest <= 0.03 else "Not this one.")
-run.glue("lm-pilot-latest", points["transition_step"].max(skipna=False), "{:,.0f}")
-run.glue("lm-pilot-steps", recall["step"].max(), "{:,}")
+latest, steps = points["transition_step"].max(skipna=False), recall["step"].max()
+passed = widest <= 0.03 and latest <= steps / 2  # both of the protocol's conditions
+run.glue("lm-pilot-verdict", "Yes." if passed else "Not this one.")
+run.glue("lm-pilot-latest", latest, "{:,.0f}")
+run.glue("lm-pilot-steps", steps, "{:,}")
 run.glue("lm-pilot-seeds", points["seed"].nunique())
 
 # %% [markdown]

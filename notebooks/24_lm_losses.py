@@ -198,26 +198,8 @@ plt.show()
 run.figure_data("evaluation")
 
 # %% [markdown]
-# ## Controls
+# ## What is not trained yet
 #
-# Not trained yet, but for Bernoulli SiLU above; `sweeps/lm_arms.yml` has them.
-#
-# No claim of the paper. Expected StochA trains with the mean of the draw, a function with a small negative
-# slope and no noise: if it ends where StochA does, the noise was not needed. ReLU → SiLU switches the
-# other way. The annealed run goes from SiLU to ReLU over the whole training. GELU and ReLU² say how special
-# the two are. A difference is *answered* where its interval, over at least three seeds, excludes zero.
-
-# %% tags=["hide-input"]
-questions = [
-    ("noise, or slope?", "loss", "expected(0.7)+ft(0.1)", TOGETHER),
-    ("reading of x ≥ 0: SiLU", "loss", "stocha(0.7,positive=silu)+ft(0.1)", TOGETHER),
-    ("reading of x ≥ 0: mixed", "loss", "stocha(0.7,positive=mixed)+ft(0.1)", TOGETHER),
-    ("a draw a token", "loss", "stocha(0.7,granularity=token)+ft(0.1)", TOGETHER),
-    ("a draw a layer", "loss", "stocha(0.7,granularity=layer)+ft(0.1)", TOGETHER),
-    ("a late switch the other way", "loss", "relu+silu(0.1)", "relu"),
-    ("gradually or at once?", "loss", "anneal", ALONE),
-    ("other smooth", "loss", "gelu", "silu"),
-    ("other sparse", "loss", "relu2", "relu"),
-]
-answers = campaign.differences(points, questions, "question")
-run.table("controls", answers).set_index("question").drop(columns="of")
+# The doses, the readings and granularities of the draw, and the controls, all but Bernoulli SiLU: whether it is the noise or the
+# slope that StochA has on average, a late switch the other way, a gradual one, GELU and ReLU². They wait in
+# `sweeps/lm_arms.yml`; the toy network [answers some of it](13_gradual_or_sudden.ipynb).

@@ -93,10 +93,12 @@ silu = probes[probes["arm"] == "silu"].groupby("probe", sort=False)
 table = silu[["accuracy"]].mean().assign(chance=1 / silu["choices"].first())
 table["counts"] = silu["counts"].first()
 for words, pair in {"− ReLU": (TOGETHER, "relu"), "− SiLU": (TOGETHER, "silu")}.items():
-    table[f"StochA(0.7) + Swi+FT(0.1) {words}"] = [
-        campaign.paired(campaign.by_seed(rows, "margin"), *pair).value("+.3f")
-        for _, rows in probes.groupby("probe", sort=False)
-    ]
+    table[f"StochA(0.7) + Swi+FT(0.1) {words}"] = pd.Series(
+        {
+            probe: campaign.paired(campaign.by_seed(rows, "margin"), *pair).value("+.3f")
+            for probe, rows in probes.groupby("probe")
+        }
+    )
 table = table.rename(columns={"accuracy": "accuracy of SiLU"}).round(3)
 run.table("by_probe", table.reset_index())
 table.rename(index=lambda name: name.replace("_", " ")).rename_axis(None)

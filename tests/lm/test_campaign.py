@@ -10,6 +10,7 @@ from stocha.base.errors import UserError
 from stocha.base.paths import project_root
 from stocha.base.statistics import estimate
 from stocha.claims.ledger import Tables
+from stocha.claims.lm import SIZES
 from stocha.lm import campaign
 from stocha.lm.experiment import Config
 from stocha.study.sweeps.specification import read_sweep
@@ -53,6 +54,13 @@ def test_the_protocol_states_the_size_of_the_pilot_and_of_the_campaign():
     assert f"peak {config.lr:g}, after {config.warmup} steps" in text
     assert f"| {config.width}, {config.layers}, {config.ffn} |" in text
     assert f"| {config.vocabulary:,}, " in text
+
+
+def test_the_sizes_of_the_trend_are_those_of_its_sweeps():
+    for size, sweeps in SIZES.items():
+        for name in sweeps:
+            points = read_sweep(project_root() / "sweeps" / f"{name}.yml").points
+            assert {run_config(point).shape.parameters for point in points} == {size}
 
 
 def test_the_pilots_runs_are_the_campaigns_first():
