@@ -84,12 +84,13 @@ run.table("spikes", spikes.reset_index())
 run.glue("lm-switch-spike", spikes.loc["Swi+FT(0.1)", "spike / nats"])
 run.glue("lm-switch-recovered", spikes.loc["Swi+FT(0.1)", "recovered"])
 run.glue("lm-switch-together", spikes.loc["StochA(0.7) + Swi+FT(0.1)", "spike / nats"])
+run.glue("lm-switch-dead", layers["dead"].max(), "{:.1%}")
 run.glue("lm-switch-verdict", str(l3_spike_and_recovery.assess(Tables()).verdict))
 
 # %% [markdown]
 # **It spikes, and recovers in part.** From SiLU at α = 0.1 the spike, in nats, is {glue:text}`lm-switch-spike`;
 # recovered a quarter of the fine-tuning later: {glue:text}`lm-switch-recovered`, where L3 asks for nine tenths. From
-# StochA, whose negative side is a draw of zero already, there is less to recover from.
+# StochA(0.7), whose negative side is often zero already, the spike is {glue:text}`lm-switch-together`.
 #
 # ## How much training is left
 #
@@ -133,20 +134,20 @@ spikes
 # ## Inside the layers
 #
 # The gradient that ReLU sees first, and what it does with its zeros: the norm of each layer's gradient (before
-# clipping, on the step's own batch), the share of exact zeros, and the share of neurons that are zero at every token
-# evaluated.
+# clipping, on the step's own batch) and the share of exact zeros. *Dead* in the table below are neurons that are zero at
+# every token evaluated: {glue:text}`lm-switch-dead` of them at most, in any layer of any run.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-switch-layers", "caption": "Gradient norm, share of exact zeros and dead neurons of every layer after the switch at α = 0.1, from SiLU (top) and from StochA(0.7) (bottom). Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Six panels over steps after the switch: gradient norm, sparsity and dead neurons by layer, for a model switched from SiLU and one switched from StochA."}}
-shown = {"grad_norm": "gradient norm", "sparsity": "share of zeros", "dead": "dead neurons"}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-switch-layers", "caption": "Gradient norm and share of exact zeros of every layer after the switch at α = 0.1, from SiLU (top) and from StochA(0.7) (bottom). Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Four panels over steps after the switch: gradient norm and share of zeros by layer, for a model switched from SiLU and one switched from StochA."}}
+shown = {"grad_norm": "gradient norm", "sparsity": "share of zeros"}
 numbers = {layer: f"layer {layer + 1}" for layer in layers["layer"].unique()}
-figure, panels = plt.subplots(2, 3, sharex=True, sharey="col", figsize=(figures.WIDTH, 5.5))
+figure, panels = plt.subplots(2, 2, sharex=True, sharey="col", figsize=(figures.WIDTH, 5.5))
 for row, arm in zip(panels, ("silu+ft(0.1)", "stocha(0.7)+ft(0.1)"), strict=True):
     for panel, (column, words) in zip(row, shown.items(), strict=True):
-        legend = "legend" if panel is panels[0, 0] else None
-        along(layers[layers["arm"] == arm], column, panel, legend, "layer", numbers)
+        along(layers[layers["arm"] == arm], column, panel, hue="layer", names=numbers)
         panel.set_ylabel(words)
     row[0].set_title(campaign.label(arm))
 plt.setp(panels[0], xlabel="")
+figures.legend_below(figure)
 plt.show()
 
 # %% tags=["remove-input"]
