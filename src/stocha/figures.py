@@ -253,12 +253,15 @@ def sweep(
 ) -> Axes:
     """Draw `y` against a swept parameter `x`: runs thin, means marked and joined, interval shaded.
 
-    Parameters as in `runs_over_epochs`; `log` makes the x axis logarithmic; without a column `hue`
-    there is one line. Returns the axes.
+    Parameters as in `runs_over_epochs`; `log` makes the x axis logarithmic, ticked where it was
+    swept; without a column `hue` there is one line. Returns the axes.
     """
     ax = ax or plt.gca()
     if log:
         ax.set_xscale("log")
+        swept = sorted(df[x].unique())
+        ax.set_xticks(swept, [f"{value:g}" for value in swept])
+        ax.minorticks_off()
     looks = look(df[hue]) if hue in df else {}
     for level, rows in _levels(df, hue):
         shape = dict(looks.get(level) or look(["relu"])["relu"] | {"label": y})
