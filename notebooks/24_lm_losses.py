@@ -93,15 +93,14 @@ run.glue("lm-loss-seeds", points["seed"].nunique())
 for key, pair in {
     "relu": ("relu", "silu"),
     "tuned": (ALONE, "silu"),
-    "together": (TOGETHER, "silu"),
     "gain": ("relu", TOGETHER),
     "noise": (ALONE, TOGETHER),
-    "drawn": (DRAWN, "silu"),
 }.items():
-    run.glue(f"lm-loss-{key}", difference("loss", *pair).value())
-run.glue("lm-loss-untuned", campaign.over_seeds(silu["relu_loss"] - silu["loss"]).value("+.2f"))
+    run.glue(f"lm-loss-{key}", difference("loss", *pair).estimate.text("+.3f"))
+untuned = campaign.over_seeds(silu["relu_loss"] - silu["loss"])
+run.glue("lm-loss-untuned", untuned.estimate.text("+.3f"))
 zeros = points.groupby("arm")["sparsity"].mean()
-for key, arm in {"relu": "relu", "tuned": ALONE, "together": TOGETHER}.items():
+for key, arm in {"relu": "relu", "tuned": ALONE}.items():
     run.glue(f"lm-loss-zeros-{key}", zeros[arm], "{:.0%}")
 
 # %% [markdown]

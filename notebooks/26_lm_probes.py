@@ -52,8 +52,8 @@ run.figure_data("means")
 
 # %% tags=["remove-cell"]
 wide = campaign.by_seed(means, "margin")
-run.glue("lm-probes-beats", campaign.paired(wide, TOGETHER, "relu").value("+.3f"))
-run.glue("lm-probes-trails", campaign.paired(wide, "silu", TOGETHER).value("+.3f"))
+run.glue("lm-probes-beats", campaign.paired(wide, TOGETHER, "relu").estimate.text("+.3f"))
+run.glue("lm-probes-trails", campaign.paired(wide, "silu", TOGETHER).estimate.text("+.3f"))
 run.glue("lm-probes-verdict", str(l10_downstream_between.assess(Tables()).verdict))
 run.glue("lm-probes-kept", counted["probe"].nunique())
 run.glue("lm-probes-all", probes["probe"].nunique())

@@ -157,8 +157,13 @@ def loss_against_zeros(tables: Tables, style: str = "") -> str:
         x, above = plot.x(end.zeros), end.above
         plot.line([(x, plot.y(above.low)), (x, plot.y(above.high))], end.colour)
         plot.dot(x, plot.y(above.mean), end.colour)
-    for name, end in ends.items():
-        plot.text(plot.x(end.zeros) + 9, plot.y(end.above.mean) - 6, name)
+    places = {name: (plot.x(end.zeros), plot.y(end.above.mean)) for name, end in ends.items()}
+    for name, (x, y) in places.items():
+        # to the left where another point's name stands close to the right
+        left = any(
+            0 < other - x < 130 and abs(height - y) < 20 for other, height in places.values()
+        )
+        plot.text(x - 9 if left else x + 9, y - 6, name, "end" if left else "start")
     told = (f"{name} {end.zeros:.0%}, {end.above.mean:+.2f}" for name, end in ends.items())
     label = f"Zeros and loss less SiLU's, nats: {'; '.join(told)}."
     return plot.svg(label.replace("-", "−").replace("%", " %"), style)
