@@ -13,18 +13,18 @@
 # %% [markdown]
 # # The activations
 #
-# StochA {cite:p}`lomeli2025stochastic` is ReLU or SiLU by the toss of a coin: what does that do by
-# itself, before any training? {numref}`fig-normal-input` decides what sparsity to expect: of
-# symmetric inputs ReLU makes {glue:text}`zeros-relu` exactly zero, StochA at
-# $p =$ {glue:text}`p-here` {glue:text}`zeros-stocha`, SiLU none. The noise that StochA adds is
-# gentle, at most {glue:text}`stocha-sd-max` in standard deviation, where Bernoulli SiLU's is
-# {glue:text}`noise-ratio` times as large.
+# StochA {cite:p}`lomeli2025stochastic` is ReLU or SiLU by the toss of a coin. What does that do by
+# itself, before any training?
 #
-# This chapter defines every scalar function of the study, beside the few lines that are it, and
-# looks at its graph, its expectation, its variance and its gradient. Nothing is trained here: what
-# can be said about an activation by itself is said here, so that later chapters can tell it from
-# what training does. StochA's definition leaves three choices open, and they are made in the open
-# below.
+# **A fair coin keeps half of ReLU's zeros and adds little noise.** Of symmetric inputs ReLU makes
+# {glue:text}`zeros-relu` exactly zero, StochA at $p =$ {glue:text}`p-here` {glue:text}`zeros-stocha`
+# and SiLU none ({numref}`fig-normal-input`). StochA's noise has a standard deviation of at most
+# {glue:text}`stocha-sd-max`; that of Bernoulli SiLU is {glue:text}`noise-ratio` times as large.
+#
+# This chapter defines every activation of the study, beside the few lines that are it, and looks at
+# its graph, its mean, its variance and its gradient. Nothing is trained here, so that later chapters
+# can tell what an activation does by itself from what training does. StochA's definition leaves three
+# choices open; each is named below.
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -369,7 +369,7 @@ run.figure_data("gates", "temperatures")
 # gets the same inputs; the stochastic ones draw once an input. Exact zeros are what sparse
 # inference can skip, the mean gradient is what is left of a gradient of one.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"] mystnb={"code_prompt_show": "Every activation's numbers", "code_prompt_hide": "Every activation's numbers"}
 columns = ["mean", "variance", "zeros", "mean gradient", "no gradient"]
 table = pd.DataFrame(index=activations.names(), columns=columns, dtype=float)
 for name in table.index:
@@ -408,13 +408,13 @@ run.figure_data("normal_input")
 #
 # ## Summary
 #
-# - StochA is ReLU plus, with probability $p$, a bump of at most {glue:text}`bump-max`. Its mean
-#   gradient is the gradient of its mean.
-# - The reading of $x \ge 0$ matters: only `mixed` is ReLU at $p = 0$ and SiLU at $p = 1$. It is
-#   the toy part's; `identity` is the paper's, and `silu` an ablation.
-# - Bernoulli SiLU has SiLU's mean, {glue:text}`noise-ratio` times StochA's largest noise, and a
-#   biased gradient.
-# - A gate's $\alpha$ is the weight (mixture) or probability (Gumbel) of ReLU. Its architecture is
-#   our reading.
-# - Sampled, StochA keeps the share $1 - p$ of ReLU's zeros ({glue:text}`zeros-stocha` of
-#   {glue:text}`zeros-relu`): the sparsity that is wanted at inference needs ReLU there.
+# StochA tosses a coin for every negative number: heads, and it answers as SiLU does; tails, and it
+# answers zero. So it keeps the share $1 - p$ of ReLU's zeros, {glue:text}`zeros-stocha` instead of
+# {glue:text}`zeros-relu` at $p =$ {glue:text}`p-here`. Who wants all zeros at inference needs ReLU there.
+#
+# The noise is small, because the two functions never differ by more than {glue:text}`bump-max`, and it
+# is fair: on average a network learns as it would from the mean. Bernoulli SiLU is neither. Its noise is
+# {glue:text}`noise-ratio` times as large, and its average gradient is not that of its mean.
+#
+# What happens to positive numbers the paper's definition leaves open. In the toy part the coin decides
+# there too, so that $p$ leads from ReLU all the way to SiLU; in the language model they pass unchanged.

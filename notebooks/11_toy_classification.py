@@ -16,15 +16,17 @@
 # %% [markdown]
 # # Toy classification
 #
-# **The post's picture comes back once the L2 decay is gone.** With decoupled decay, the
-# [set-up that a search found](19_which_setup.ipynb), ReLU has {glue:text}`toy-sparsity-relu` of its
-# first layer near zero in the end, StochA {glue:text}`toy-sparsity-stocha`, the learnable mixture
-# {glue:text}`toy-sparsity-learnable_stoch`, and Gumbel StochA falls to
-# {glue:text}`toy-sparsity-gumbel_stoch` ({numref}`fig-toy-sparsity`): the toy post
-# {cite:p}`kosti2025fun` saw a half, a quarter, practically none, and a fall (T2 to T5). ReLU ends with
-# the highest loss in training and in validation, StochA next; SiLU and the two with a gate are close
-# together, and not in the same order in both (T1, {numref}`fig-toy-loss`). Verdicts on this set-up, and on
-# the one fixed before the data: {glue:text}`toy-verdicts`.
+# **The post's picture comes back, once its weight decay is read as decoupled.** The toy post
+# {cite:p}`kosti2025fun` trains a small classifier with five activations and counts activations near zero:
+# half of them with ReLU, a quarter with StochA, practically none with the learnable mixture, and a share that
+# falls with Gumbel StochA (T2 to T5). Here the first layer ends at {glue:text}`toy-sparsity-relu`,
+# {glue:text}`toy-sparsity-stocha`, {glue:text}`toy-sparsity-learnable_stoch` and
+# {glue:text}`toy-sparsity-gumbel_stoch` ({numref}`fig-toy-sparsity`).
+#
+# ReLU ends with the highest loss in training and in validation, StochA with the next. SiLU and the two with a
+# gate are close together, and their order differs between training and validation (T1, {numref}`fig-toy-loss`).
+# Verdicts on the [set-up that a search found](19_which_setup.ipynb), and on the one fixed before the data:
+# {glue:text}`toy-verdicts`.
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -201,11 +203,25 @@ by.loc[list(loss.index)].rename(index=figures.LABELS).round(3)
 #
 # ## The same, live
 #
-# What this page's build trained itself, at its own scale, beside the recorded: the first layer's
-# sparsity in the end. Fewer networks and epochs, so a rougher number.
+# A check of the recorded numbers: the first layer's sparsity in the end, beside what this page's build
+# trained itself, with fewer networks and epochs. Its numbers are rougher.
 
 # %% tags=["hide-input"]
 live = found.tables["networks"].query("layer == 1 and bottleneck == @config.width")
 live = live.groupby("activation", sort=False)["sparsity_last"].median()
 both = pd.DataFrame({"live": live, "recorded": end.loc["sparsity", "median"]})
 both.rename(index=figures.LABELS).round(3)
+
+# %% [markdown]
+# ## Summary
+#
+# The activation decides how many numbers of this small network are zero, and training hardly moves it: about half with ReLU
+# ({glue:text}`toy-sparsity-relu`), about a quarter with a fair coin between ReLU and SiLU
+# ({glue:text}`toy-sparsity-stocha`). That is what [inputs that are negative half of the
+# time](10_activations.ipynb) give by themselves. Only the activation that learns where to draw
+# gives up its zeros ({glue:text}`toy-sparsity-gumbel_stoch`). With four units a layer zeros have a price: ReLU ends with
+# the highest loss.
+#
+# All of this depends on how one line of the post is read. If the weight decay acts inside Adam,
+# {glue:text}`toy-first-dead` of {glue:text}`toy-first-networks` networks stop working; if it acts beside Adam,
+# {glue:text}`toy-dead` of {glue:text}`toy-all` do.

@@ -15,23 +15,24 @@
 # %% [markdown]
 # # What the gates learn
 #
-# **Given few units the gates stay undecided on average; given many, they choose ReLU.** With a
-# bottleneck of 4 the learnable gate's mean ends at {glue:text}`gates-learnable_stoch-4` (T6,
-# {numref}`fig-gates-narrow`), with 16 at {glue:text}`gates-learnable_stoch-16` and Gumbel's at
-# {glue:text}`gates-gumbel_stoch-16` (T8, {numref}`fig-gates-wide`), as the toy post
-# {cite:p}`kosti2025fun` saw. The even mix is no indifference: a gate's answers span
-# {glue:text}`gates-spread-4` of the whole range from one input to the next. What does *not* come back is
-# a Gumbel gate that first prefers SiLU (T7): its mean starts at {glue:text}`gates-start` and is at its
-# lowest early on {glue:text}`gates-lowest`. Verdicts on this set-up, and on the one fixed before the data:
-# {glue:text}`gates-verdicts`.
-#
-# Two of the activations choose between ReLU and SiLU by a small trained gate
-# $\alpha(x) \in [0, 1]$, the weight (learnable mixture) or the probability (Gumbel StochA) of **ReLU**:
+# **With few units the gates stay undecided on average; with many they choose ReLU.** Two of the activations
+# choose between ReLU and SiLU by a small trained gate $\alpha(x) \in [0, 1]$, the weight (learnable mixture) or the
+# probability (Gumbel StochA) of **ReLU**:
 #
 # $$
 # f(x) = \alpha(x)\,\mathrm{ReLU}(x) + (1 - \alpha(x))\,\mathrm{SiLU}(x),
 # \qquad \alpha(x) = \sigma(\mathrm{gate}(x)) .
 # $$
+#
+# With a bottleneck of 4 units the learnable gate's mean ends at {glue:text}`gates-learnable_stoch-4` (T6,
+# {numref}`fig-gates-narrow`). With 16 it ends at {glue:text}`gates-learnable_stoch-16` and Gumbel's at
+# {glue:text}`gates-gumbel_stoch-16` (T8, {numref}`fig-gates-wide`). Both are what the toy post
+# {cite:p}`kosti2025fun` saw. Undecided on average is not indifferent: from one input to the next a gate's answers
+# span {glue:text}`gates-spread-4` of the whole range.
+#
+# One observation does *not* come back, a Gumbel gate that first prefers SiLU (T7): its mean starts at
+# {glue:text}`gates-start`, and its lowest value early on is {glue:text}`gates-lowest`. Verdicts on this set-up, and on
+# the one fixed before the data: {glue:text}`gates-verdicts`.
 #
 # The gate of a layer is a network 1 → 8 → 1 with a tanh, shared by the layer's units and applied to one
 # pre-activation at a time. The networks are those of [the previous chapter](11_toy_classification.ipynb).
@@ -131,8 +132,8 @@ for name in gated:
 by_layer.unstack("layer").rename(index=figures.LABELS, level=0).round(3)
 
 # %% [markdown]
-# T7 may be about one layer's gate. Only the first layer's turns to SiLU, and it stays there. Gumbel's α at
-# bottleneck 4 by layer, before training, early on, and in the end:
+# Perhaps T7 was about one layer's gate. Only the first layer's turns to SiLU, and it stays there. Gumbel's α at
+# bottleneck 4 by layer, before training, after so many epochs, and in the end:
 
 # %% tags=["hide-input"]
 on_the_way = ["alpha_start", *early.index, "alpha_last"]
@@ -142,13 +143,13 @@ course.rename(columns=lambda name: name.removeprefix("alpha_")).round(3)
 # %% [markdown]
 # ## An even mix that is no choice
 #
-# With the L2 term of the literal reading the gates end at one half too, but for another reason. A gate's
-# gradient is weak: it passes through ReLU − SiLU, at most 0.28 in magnitude, and the slope of σ, at most
-# ¼. Adam normalises it *together with* the L2 term, so the weights go to zero and the gate says the same
-# to every input: $\sigma(0) = 1/2$. {numref}`fig-gates-decayed` shows it, from the networks of the first
-# reading: with decay on the gates' parameters {glue:text}`gates-collapsed-decayed` of the gates end as
+# If weight decay acts inside Adam, the gates end at one half too, but for another reason. A gate's
+# gradient is weak: it passes through ReLU − SiLU, at most 0.28 in magnitude, and through the slope of σ, at
+# most ¼. Adam normalises it *together with* the decay, so the weights go to zero and the gate gives the same
+# answer to every input, $\sigma(0) = 1/2$ ({numref}`fig-gates-decayed`, from the networks of the first
+# reading). With decay on the gates' parameters {glue:text}`gates-collapsed-decayed` of the gates end as
 # constants, without it {glue:text}`gates-collapsed-free`. **A collapsed gate has no preference; it no
-# longer sees its input.** So T6 asks now that the gate has moved, not only where it lies.
+# longer sees its input.** So T6 now also asks that the gate has moved, not only where it ends.
 
 # %% mystnb={"figure": {"name": "fig-gates-decayed", "caption": "The literal reading, bottleneck 4: width of the central 90 % of α over inputs, with and without L2 decay on the gates' own parameters. Ten networks thin, their mean thick; zero is a gate that says the same to every input."}, "image": {"alt": "Two panels over epochs. With decay the width falls to zero for all networks, without it the width rises to nearly one."}} tags=["hide-input"]
 first = recorded("toy_first_gates", "gates")
@@ -178,8 +179,17 @@ run.glue("gates-collapsed-free", collapsed[False], "{:.0%}")
 # %% [markdown]
 # ## Why Gumbel's zeros vanish
 #
-# T5 has Gumbel StochA start near StochA's share of zeros and fall. A unit with a negative input is zero
-# with probability α of *that input*, so the share falls where the gate turns to SiLU below zero, whatever
+# Gumbel StochA starts near StochA's share of zeros and then loses them (T5). A unit with a negative input is
+# zero with probability α of *that input*, so the share falls where the gate turns to SiLU below zero, whatever
 # it does above. In the first layer the mean of α ends at {glue:text}`gates-mean-first`, but below zero it
-# must be near {glue:text}`gates-below-zero`: that is Gumbel's share of zeros over ReLU's, which counts the
-# negative inputs. It is what the wide band of {numref}`fig-gates-narrow` hides.
+# must be near {glue:text}`gates-below-zero`: Gumbel's share of zeros, divided by ReLU's, which counts the
+# negative inputs. The wide band of {numref}`fig-gates-narrow` hides this.
+#
+# ## Summary
+#
+# A gate that may choose between ReLU and SiLU for every number chooses by the size of the network. In one that
+# is too narrow to overfit, it answers differently from input to input, and on average has no preference
+# ({glue:text}`gates-learnable_stoch-4`, where 1 is ReLU and 0 is SiLU). In a wider one it moves to ReLU
+# ({glue:text}`gates-learnable_stoch-16`), because that lowers the training loss; the validation loss ends at
+# {glue:text}`gates-val-16`, higher than in the narrow one ({glue:text}`gates-val-4`). An average of one half is no evidence of a choice: gates that have
+# stopped seeing their input have it too.

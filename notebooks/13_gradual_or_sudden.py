@@ -16,22 +16,24 @@
 # %% [markdown]
 # # The post's three questions
 #
-# **Draw for every element, keep drawing, and let no gate decide.** Annealing p from SiLU to ReLU along a
-# line cannot be told from the flip of Swi+FT {cite:p}`lomeli2025stochastic`
-# ({glue:text}`ask-linear-flip` nats; {glue:text}`ask-linear-needed` would do), along a cosine it is worse
-# ({glue:text}`ask-cosine-flip`), and StochA left as it is beats both, by
-# {glue:text}`ask-linear-stocha` and {glue:text}`ask-cosine-stocha` ({numref}`fig-ask-change`). Every
-# grain coarser than a draw per element costs {glue:text}`ask-often-least` to
-# {glue:text}`ask-often-most` nats, and which one matters little: from a step to an epoch the losses stay
-# within {glue:text}`ask-often-range` ({numref}`fig-ask-often`). Both gates lose to a constant p, the learnable one
-# by {glue:text}`ask-learnable` and Gumbel's by {glue:text}`ask-gumbel` ({numref}`fig-ask-gates`).
+# **Draw for every element, keep drawing, and let no gate decide.** The toy post {cite:p}`kosti2025fun` asks three
+# questions; differences are of validation losses in nats, and a positive one is worse.
 #
-# The toy post {cite:p}`kosti2025fun` asks: gradual or flipped, how often, and should the switch see its
-# input? Every arm has the same budget and {glue:text}`ask-runs` networks with bottleneck 16; network $r$
+# - *Gradual or flipped?* It makes no difference that {glue:text}`ask-runs` networks could tell. Going from SiLU to
+#   ReLU along a line differs from the flip of Swi+FT {cite:p}`lomeli2025stochastic` by
+#   {glue:text}`ask-linear-flip` ({glue:text}`ask-linear-needed` would do). Along a cosine it is worse, by
+#   {glue:text}`ask-cosine-flip`. StochA that is left as it is beats both, by {glue:text}`ask-linear-stocha` and
+#   {glue:text}`ask-cosine-stocha` ({numref}`fig-ask-change`).
+# - *How often?* For every element. Every coarser grain costs {glue:text}`ask-often-least` to
+#   {glue:text}`ask-often-most`, and which one hardly matters: from a step to an epoch the losses stay within
+#   {glue:text}`ask-often-range` ({numref}`fig-ask-often`).
+# - *Should the switch see its input?* No. Both gates lose to a constant p, the learnable one by
+#   {glue:text}`ask-learnable` and Gumbel's by {glue:text}`ask-gumbel` ({numref}`fig-ask-gates`).
+#
+# Every arm has the same budget and {glue:text}`ask-runs` networks with bottleneck 16. Network $r$
 # of every arm has the same initialisation and the same batches, so that arms are compared network by
-# network. A positive difference is a higher validation loss. What counts as an answer was
-# [written before](../open_questions.md), and gives {glue:text}`ask-verdicts`; intervals here are of that protocol, 95 % for all differences of a
-# question together.
+# network. What counts as an answer was [written before](../open_questions.md), and gives
+# {glue:text}`ask-verdicts`. Intervals are those of that protocol, 95 % for all differences of a question together.
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -128,8 +130,8 @@ def glue(name, losses, key, reference, comparisons):
 # %% [markdown]
 # ## Gradual or flipped
 #
-# All are judged with **ReLU** in place of what they train with, which is what sparse inference needs. The
-# learning rate is constant, as in the post; in the paper a cosine has nearly ended when the switch comes.
+# Sparse inference needs ReLU, so all arms are judged with **ReLU** in place of what they train with. The
+# learning rate is constant, as in the post; in the paper it has nearly fallen to nothing when the switch comes.
 
 # %% mystnb={"figure": {"name": "fig-ask-curves", "caption": "Validation loss with ReLU over epochs: mean of a hundred networks thick, twenty networks thin."}, "image": {"alt": "Five lines of validation loss under ReLU; all fall within twenty epochs and then climb. SiLU climbs highest; the flip follows it, drops by half at ninety epochs and climbs again. ReLU runs below SiLU, annealing and StochA lowest and close together."}} tags=["hide-input"]
 means = learning[learning.run < 0].rename(columns={"val_loss": "mean"})
@@ -203,9 +205,9 @@ run.glue("ask-often-range", steps.max() - steps.min(), "{:.3f}")
 coarser.rename(index=names).round(4)
 
 # %% [markdown]
-# Why, these tables do not say. Coins of its own make each unit's share of a sum uncertain, which a network
-# cannot learn to undo; a coin that a row or a step shares leaves it two functions to learn, and it overfits
-# with both.
+# These tables do not say why. A guess: where every unit has a coin of its own, its share of a sum is uncertain,
+# and a network cannot learn to undo that. A coin that a row or a step shares leaves the network two functions to
+# learn, and it overfits with both.
 #
 # ## A switch that sees its input
 #
@@ -235,9 +237,18 @@ gates.rename(index=names).round(4)
 #
 # ## The same, live
 #
-# What this page's build trained itself, at its own scale, beside the recorded: differences from the flip.
+# A check of the recorded numbers, with fewer networks and epochs: differences from the flip.
 
 # %% tags=["hide-input"]
 live = final_losses(found.tables["final"], "val_loss_relu")
 live = differences(live, change, config.flip, 4)["mean"]
 pd.DataFrame({"recorded": against["mean"], "live": live}).rename(index=names).round(4)
+
+# %% [markdown]
+# ## Summary
+#
+# These networks overfit, and noise helps against that. A coin of its own for every number, tossed at every step and to
+# the end, does best. One coin for many numbers, or ReLU and SiLU in turn, costs {glue:text}`ask-often-least` to
+# {glue:text}`ask-often-most` nats. Whether the change to ReLU comes at once or little by little is not
+# resolved. A gate that decides by looking at its input does worse than the constant *{glue:text}`ask-best`*. None of this
+# need hold for a network that does not overfit.

@@ -15,17 +15,16 @@
 # %% [markdown]
 # # The width of the bottleneck
 #
-# **At the width of 4 the activations' losses look alike, at any other they do not.** The toy post trains
-# two widths, 4 and 16. Between networks the means span {glue:text}`width-range-4` standard deviations at
-# width 4, {glue:text}`width-range-2` at 2 and {glue:text}`width-range-16` at 16
-# ({numref}`fig-width-loss`): from 16 on the networks overfit, SiLU most. The sparsity does not depend
+# **At a width of 4 the activations' losses look alike; at any other they do not.** The toy post trains
+# two widths, 4 and 16. The means of the five activations span {glue:text}`width-range-4` standard deviations between
+# networks at width 4, {glue:text}`width-range-2` at 2 and {glue:text}`width-range-16` at 16
+# ({numref}`fig-width-loss`). From 16 on the networks overfit, SiLU's most. ReLU's and StochA's zeros do not depend
 # on the width: ReLU's living networks have {glue:text}`width-sparsity-relu-least` to
-# {glue:text}`width-sparsity-relu-most` ({numref}`fig-width-sparsity`). The gates do:
+# {glue:text}`width-sparsity-relu-most` ({numref}`fig-width-sparsity`). The gates do depend on it:
 # they leave the even mix at width 8 ({numref}`fig-width-alpha`).
 #
-# The network is that of the [reading found](19_which_setup.ipynb). The width of all four hidden layers goes from 2 to 32 for the five activations, as a
-# [sweep](../sweeps.md) over [one configuration](14_toy_run.ipynb): `sweeps/toy_bottleneck.yml`.
-# The page reads the recorded table of that sweep; to make it anew:
+# The network is that of the [reading found](19_which_setup.ipynb). The width of all four hidden layers goes from 2 to
+# 32 for the five activations, as a [sweep](../sweeps.md) over [one configuration](14_toy_run.ipynb). To record it anew:
 #
 # ```sh
 # stocha sweep run sweeps/toy_bottleneck.yml --jobs 2
@@ -74,8 +73,8 @@ for width, ratio in range_in_sd.items():
 
 # %% [markdown]
 # The lowest mean loss is {glue:text}`width-best-loss` nats ({glue:text}`width-best`). How alike the
-# validation losses look (T1) depends on the width at which one looks, and so does who is first: up to 4 it
-# is SiLU and the gates, from 8 on StochA, whose noise the wider networks need ([the three
+# validation losses look (T1) depends on the width, and so does which is lowest: up to 4 those of
+# SiLU and the gates, from 8 on that of StochA, whose noise the wider networks need ([the three
 # questions](13_gradual_or_sudden.ipynb)).
 #
 # ## Networks that die
@@ -91,8 +90,8 @@ dead.rename(columns=figures.LABELS).round(2)
 # %% [markdown]
 # ## Sparsity
 #
-# T2, T3 and T4 say how many activations of the first layer are tiny. Over the widths, without the dead,
-# whose layers are silent whatever their activation:
+# T2, T3 and T4 say how many activations of the first layer are near zero. Dead networks are left out: their layers are
+# silent whatever the activation.
 
 # %% mystnb={"figure": {"name": "fig-width-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the width; living networks."}, "image": {"alt": "Sparsity against width for five activations: ReLU highest, StochA about half of it, Gumbel lower, SiLU and the learnable mixture near zero."}}
 living = points[~points["dead"]]
@@ -131,3 +130,11 @@ plt.show()
 run.figure_data("points")
 for (name, width), alpha in gated.groupby(["activation", "width"])["alpha"].mean().items():
     run.glue(f"width-alpha-{name}-{width}", alpha, "{:.2f}")
+
+# %% [markdown]
+# ## Summary
+#
+# What the toy post reports about zeros holds at every width from 2 to 32. What it reports about losses belongs to its
+# width of 4, where they happen to be alike. In narrower networks SiLU and the gates are ahead; in wider ones, which
+# overfit, StochA is. The gates move to ReLU as the network gets wider, from {glue:text}`width-alpha-learnable_stoch-4` at 4 to
+# {glue:text}`width-alpha-learnable_stoch-16` at 16 for the learnable mixture.

@@ -16,18 +16,18 @@
 # %% [markdown]
 # # Uncertainty from sampled activations
 #
-# A network trained with StochA can draw at test time too, as dropout does {cite:p}`gal2016dropout`. Does the mean of
-# its draws doubt what it should (Q4)? {numref}`fig-uncertainty` decides: its loss less that of
-# Monte Carlo dropout is {glue:text}`uncertainty-dropout` nats over four data sets, by the
-# [ledger](01_claims.ipynb) **{glue:text}`uncertainty-verdict`**. More splits of the same data cannot
-# narrow that by more than {glue:text}`uncertainty-floor`, since they overlap; other data sets would.
+# A network trained with StochA can go on drawing when it answers, as dropout does {cite:p}`gal2016dropout`. Is the mean of
+# its draws unsure where it should be (Q4)?
 #
-# **When is it worth it?** Nothing here speaks for it. Against one network without draws it changes the loss by
-# {glue:text}`uncertainty-single`; an ensemble of five does better than StochA, by
-# {glue:text}`uncertainty-ensemble` (StochA − ensemble), in fewer passes. And the draws are not what
-# helps: against its own expectation, in one pass, sampling changes the loss by
-# {glue:text}`uncertainty-mean`. **What does it cost?** {glue:text}`uncertainty-passes` forward passes a prediction
-# instead of one; five draws do as well ({glue:text}`uncertainty-few`, twenty − five).
+# **By the criterion fixed beforehand: {glue:text}`uncertainty-verdict`.** Its loss less that of Monte Carlo dropout is
+# {glue:text}`uncertainty-dropout` nats over four data sets ({numref}`fig-uncertainty`; [criterion](01_claims.ipynb)). The splits of a data set
+# overlap, so that more of them cannot narrow this interval by more than {glue:text}`uncertainty-floor`; other data sets would.
+#
+# **Is it worth it? Nothing here speaks for it.** Against one network without draws it changes the loss by
+# {glue:text}`uncertainty-single`. An ensemble of five is better in fewer passes (StochA − ensemble:
+# {glue:text}`uncertainty-ensemble`). And the draws are not what helps: sampling changes the loss of StochA's own
+# expectation, which takes one pass, by {glue:text}`uncertainty-mean`. **The cost** is {glue:text}`uncertainty-passes` forward
+# passes a prediction instead of one; five do as well ({glue:text}`uncertainty-few`, twenty − five).
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -113,10 +113,11 @@ plt.show()
 run.figure_data("differences")
 
 # %% [markdown]
-# All measures, means over data sets and splits. The **calibration error** of a finite sample is never zero: its
+# All measures, means over data sets and splits. The **calibration error** (ECE) of a finite sample is never zero: its
 # *bias* is what a perfectly calibrated forecaster with the same probabilities gets from as many
-# samples, and only the excess is miscalibration. AURC is the mean error of the surest inputs, over all shares of
-# them. AUROC is by entropy, or by *information*, the part of the entropy in which draws disagree.
+# samples, and only the excess is miscalibration. AURC, the area under the risk–coverage curve, is the mean error of the surest
+# inputs, over all shares of them. AUROC, the area under the ROC curve, is by entropy, or by *information*, the part of the entropy
+# that comes from draws that disagree.
 
 # %% tags=["remove-input"]
 shown = {
@@ -136,8 +137,8 @@ passes = table["passes"].astype(int)
 table.map("{:.3f}".format).replace("nan", "—").assign(passes=passes)
 
 # %% [markdown]
-# Whether an input is from outside, by data set: only held-out digits are doubted as they should be. Where
-# features are shifted by three deviations most networks grow *surer*, so that an AUROC is below one half;
+# How well entropy tells inputs from outside (AUROC), by data set. Only held-out digits are doubted as they should be. Where
+# features are shifted by three standard deviations most networks grow *surer*, so that the AUROC is below one half.
 # StochA's do too.
 
 # %% tags=["remove-input"]
@@ -157,10 +158,17 @@ table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).rename_axis
 # Splits of one data set share samples, so the variance of a mean over n splits is taken as s²(1/n + 1/3), with a third as many
 # test as training samples, instead of s²/n. The networks are small and the data easy: what is said here need not hold for images.
 #
-# The same at this page's own scale, a check:
+# A check at this page's own scale:
 
 # %% tags=["hide-input"]
 check = run.result(uncertainty.run, uncertainty.Config(**run.parameters)).tables["scores"]
 means = check.groupby("method")[["passes", "nll", "accuracy"]].mean()
 means = means.reindex(list(named)).dropna().rename(index=named, columns=shown).rename_axis(None)
 means.round(3).astype({"passes": int})
+
+# %% [markdown]
+# ## Summary
+#
+# Asking a StochA network the same question twenty times gives no better sense of doubt than asking it once with the
+# average activation. It is a little better than a plain network in the mean, but no clear gain; dropout and an ensemble of five
+# do more, on these four small data sets. A network that must know when it does not know should use one of those.

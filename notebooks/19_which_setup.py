@@ -15,20 +15,20 @@
 # %% [markdown]
 # # Which set-up shows what the post saw
 #
-# **A plain one: four narrow layers, gates that see one value, and no L2 decay.** Of
-# {glue:text}`setup-readings` readings of what the toy post leaves open, {glue:text}`setup-most`
-# meet {glue:text}`setup-best-met` of its eight claims, the most that any does
+# **A plain one: four narrow layers, gates that see one value, and no decay inside Adam's gradient.** The toy post leaves
+# much of its network open. Of {glue:text}`setup-readings` readings, {glue:text}`setup-most`
+# meet {glue:text}`setup-best-met` of its eight claims in the search, and none meets more
 # ({numref}`fig-setup-matrix`). The reading that this study had fixed before its data meets
-# {glue:text}`setup-literal-met`: its L2 decay kills {glue:text}`setup-literal-dead` of its networks.
+# {glue:text}`setup-literal-met` in the search: its decay (L2) kills {glue:text}`setup-literal-dead` of its networks.
 #
-# **T7 fits nothing else.** The {glue:text}`setup-t7` readings under which the Gumbel gate prefers SiLU
-# for a while meet neither T5 nor T8 ({glue:text}`setup-t7-t5` and {glue:text}`setup-t7-t8` of them), so
+# **One claim fits none of the others.** Under {glue:text}`setup-t7` readings the Gumbel gate prefers SiLU
+# for a while (T7). Of these, {glue:text}`setup-t7-t5` meet T5 and {glue:text}`setup-t7-t8` meet T8, so
 # no reading tried has all eight.
 #
-# This was *found after looking*: the [criteria](../toy_search.md) were written first. What they chose was
-# then judged on {glue:text}`setup-networks` networks an activation, of data sets and seeds that the
-# search did not use: {glue:text}`setup-replicated` of the eight claims are replicated, where the
-# reading fixed before the data replicates {glue:text}`setup-first`.
+# The reading was *found after looking*, by [criteria](../toy_search.md) that were written first. So it was judged again,
+# on {glue:text}`setup-networks` networks an activation, of data sets and seeds that the
+# search did not use: {glue:text}`setup-replicated` of the eight claims are replicated. When first recorded, the
+# reading fixed before the data replicated {glue:text}`setup-first`.
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # full: judge the collected search anew; else as recorded {smoke, book, full}
@@ -88,10 +88,10 @@ plt.show()
 run.figure_data("matrix")
 
 # %% [markdown]
-# The best differ only in what the claims cannot see: whether the decay is decoupled or absent (over
+# The best readings differ only in what the claims cannot see: whether the decay is decoupled or absent (over
 # so few steps it is nearly nothing), whether it acts on the gates, and where these start.
 #
-# Claims that the five which the protocol chooses among meet on data sets 1, 2 and 3, and on the search's own:
+# The protocol chooses among five. Claims that each meets on data sets 1, 2 and 3, and on the search's own, 0:
 
 # %% tags=["hide-input"]
 again["reading"] = [words(row) for row in again[READING].to_dict("records")]
@@ -104,9 +104,9 @@ counts.rename_axis(index=None, columns="data set")
 # %% [markdown]
 # ## Judged again
 #
-# The verdicts of decoupled decay (estimates: [ledger](01_claims.ipynb)) on data sets 11, 12 and 13, a claim being *replicated* where it is so on each,
-# and the first verdicts beside them. T1 is held up by one data set, on which more pairs of activations change places
-# than its criterion allows. T7 does not appear: in all these networks the Gumbel gate's lowest early α is not below one half.
+# The verdicts of decoupled decay on data sets 11, 12 and 13, beside the first verdicts; estimates are in the
+# [ledger](01_claims.ipynb). A claim is *replicated* where it is so on each data set. T1 misses on one, where more pairs of activations
+# change places than its criterion allows. T7 does not appear: the Gumbel gate's mean α is never below one half early on.
 
 # %% tags=["hide-input"]
 verdicts[["verdict", "first"]].rename_axis(None)
@@ -114,12 +114,12 @@ verdicts[["verdict", "first"]].rename_axis(None)
 # %% [markdown]
 # ## What each claim rules out
 #
-# Of the readings that share a value, the share that meets each claim. Where it is zero for one value and
-# not for another, the post did *not* do the first, as far as that claim is to be trusted. An L2 term
-# rules out T5 and nearly T8, because dead networks are silent and their gates stay where they are; a gate
-# that sees its layer rules out T5 and T8 as well.
+# An L2 term rules out T5 and nearly T8: dead networks are silent, and their gates stay where they are. A gate
+# that sees its layer rules out T5 and T8 as well. The table has, of the readings that share a value, the share that meets
+# each claim. Where that is zero for one value and not for another, the post did *not* do the first, as far as the claim
+# is to be trusted.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"] mystnb={"code_prompt_show": "Claims met, by value", "code_prompt_hide": "Claims met, by value"}
 decay = found["optimizer"].map({"adam": "L2", "adamw": "decoupled"})
 yes = {True: "yes", False: "no"}
 values = {
@@ -141,8 +141,7 @@ table
 # %% [markdown]
 # ## One layer or their mean
 #
-# T7 may be about one gate. Readings that meet it by the mean over layers, and by each layer alone; it is
-# no more frequent there:
+# T7 may be about the gate of one layer. Readings that meet it by the mean over layers, and by each layer alone:
 
 # %% tags=["hide-input"]
 by_layer = [name for name in found if name.startswith("T7")]
@@ -150,10 +149,13 @@ names = {name: f"layer {name[3:]}" if name[2:] else "mean" for name in by_layer}
 (found[by_layer].map(str) == "replicated").sum().rename(names).to_frame("readings").T
 
 # %% [markdown]
-# ## What is left, and what cannot be known
+# ## Summary
 #
-# The claims cannot tell the {glue:text}`setup-most` best readings apart, and one that was not tried may do as well or better.
-# So the [search](../toy_search.md) gives a network that *shows* what the post saw, not the post's own.
+# Most of what the toy post saw comes back in a small network with narrow layers, if weight decay does not act through Adam.
+# On networks that had no part in the search {glue:text}`setup-replicated` of eight claims are replicated. The search found a
+# network that *shows* what the post saw. Whether the post had the same one cannot be known: {glue:text}`setup-most` readings
+# do equally well, and one that was not tried may do as well or better.
+#
 # To judge the search again, from its {glue:text}`setup-readings` readings at two bottlenecks (about an hour and a half
 # of two cores; the collected tables have twelve megabytes and are not in the repository):
 #
