@@ -15,11 +15,11 @@
 # %% [markdown]
 # # One run, live
 #
-# One language model, trained with one activation schedule and one seed: an *arm* of the campaign.
-# The campaign is this notebook, many times, at its full scale; here it runs with a smaller model,
-# so that the page is made in about a minute.
+# This page trains one small language model with one activation schedule, an *arm*, and one seed, and shows all that is
+# measured of it. The campaign is this notebook, many times, at its full scale. Here the model is smaller, so that the page is
+# made in about a minute; its numbers show that the program works, and decide nothing.
 #
-# A run is a pure function of the parameters below. The batch of step t depends on the seed and t
+# The parameters below determine a run completely. The batch of step t depends on the seed and t
 # alone, the activation noise on the seed, the step, the layer and the sequence. So a run that is
 # interrupted continues to the same bits, and a run that switches to ReLU late starts from the
 # checkpoint of the run that did not.
@@ -96,10 +96,9 @@ run.glue("lm-run-share", share, "{:.2f} %")
 # %% [markdown]
 # ## The text
 #
-# The Python files of pinned packages, split by file; networkx is held out whole. The tokenizer is
-# trained on the training split only. Two machines whose corpus has the same hash train on the same
-# tokens, and only runs of one corpus are compared. The training split has {glue:text}`lm-run-train-tokens` tokens; the corpus is
-# {glue:text}`lm-run-corpus`.
+# The Python files of pinned packages, split by file. One package, networkx, is held out whole. The tokenizer is
+# trained on the training split only, which has {glue:text}`lm-run-train-tokens` tokens. Only runs on one corpus are compared: one
+# with the same hash, here {glue:text}`lm-run-corpus`, has the same tokens on every machine.
 
 # %%
 found.tables["splits"]
@@ -108,13 +107,13 @@ found.tables["splits"]
 # ## Training
 #
 # The arm is {glue:text}`lm-run-arm`: {glue:text}`lm-run-steps` steps of a model with
-# {glue:text}`lm-run-parameters` parameters; {glue:text}`lm-run-after` of them after the switch,
-# which receive {glue:text}`lm-run-share` of the summed learning rate: the cosine is not restarted,
+# {glue:text}`lm-run-parameters` parameters. {glue:text}`lm-run-after` of them come after the switch and
+# receive {glue:text}`lm-run-share` of the summed learning rate, because the cosine is not restarted
 # and is nearly at its end.
 #
-# Beginnings that runs share are trained once. Around the switch the model is also evaluated: its
+# Around the switch the model is also evaluated: its
 # loss on a part of the validation set, the gradient norm of every layer, the share of exact zeros
-# after the activation and of neurons that are zero at every token.
+# after the activation, and of neurons that are zero at every token.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-run", "caption": "Training loss in nats a token; the dashed line is the switch."}, "image": {"alt": "Training loss over steps of one language-model run, with a dashed line where the activation is switched."}}
 curve = found.tables["curve"].query("not dense").assign(activation=activation)
@@ -131,13 +130,13 @@ run.figure_data("curve")
 found.tables.get("switch_loss", "no switch")
 
 # %% [markdown]
-# The row −1 is the loss with the activation before the switch, 0 with the one after it and the same
-# weights: the height of the spike. The others are the recovery.
+# The row −1 is the loss just before the switch. In row 0 the weights are the same and the activation is the new one, so the
+# difference is the height of the spike. The other rows are the recovery.
 #
 # ## Four ways to run the same weights
 #
-# Every model is evaluated on the fixed validation windows and on the held-out package with sampled
-# StochA, its expectation, SiLU and ReLU. *Own* is the activation that training ended with.
+# Every model is evaluated with four activations, on the fixed validation windows and on the held-out package: *sampled*
+# StochA, its mean (*expected*), SiLU and ReLU. *Own* is the activation that training ended with. Losses in nats a token:
 
 # %%
 scores = found.tables["evaluation"]
@@ -146,17 +145,16 @@ scores.pivot(index="form", columns="split", values="loss").round(4)
 # %% [markdown]
 # ## Where the zeros are
 #
-# The share of activation outputs that are exactly zero, per layer, under the model's own activation
-# and under ReLU; its quantiles over tokens; and the neurons that are zero at every token, apart
-# from which a layer's sparsity is shown once more. Another table of the run asks how many neurons
-# stay zero over several consecutive tokens.
+# The share of activation outputs that are exactly zero, by layer, under the model's own activation
+# and under ReLU, with its quantiles over tokens. *Dead* neurons are zero at every token; the last column is the share of zeros
+# among the others.
 
-# %%
+# %% tags=["hide-output"] mystnb={"code_prompt_show": "By layer", "code_prompt_hide": "By layer"}
 found.tables["sparsity"].round(3)
 
 # %% [markdown]
-# SiLU has no exact zeros. What it would cost to make some: outputs below a threshold are set to
-# zero, and the loss is measured. For a model that ends with ReLU the curve starts at its zeros.
+# SiLU has no exact zeros. What would it cost to make some? Outputs below a threshold are set to
+# zero, and the loss is measured. For a model that ends with ReLU the table starts at its zeros.
 
 # %%
 found.tables["threshold"].round(4)
@@ -164,9 +162,8 @@ found.tables["threshold"].round(4)
 # %% [markdown]
 # ## Probes
 #
-# Three small tasks, scored by log-likelihood: the true next line of held-out code against three
-# others, a real line against itself with two tokens exchanged, and the next token of a random
-# sequence that was seen once before.
+# Small tasks on held-out text, scored by log-likelihood: is the true answer likelier than the others? Which tasks they are
+# says [*Downstream*](26_lm_probes.ipynb).
 
 # %%
 found.tables["probes"].round(3)

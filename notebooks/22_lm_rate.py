@@ -17,6 +17,10 @@
 #
 # Does one learning rate favour one activation? A rate that suits SiLU and not ReLU can decide their
 # comparison.
+#
+# **Perhaps; two seeds cannot tell.** SiLU is best at {glue:text}`lm-rate-best-silu`, ReLU at
+# {glue:text}`lm-rate-best-relu` ({numref}`fig-lm-rate`). Every arm is trained at {glue:text}`lm-rate-used`. There ReLU gives
+# away {glue:text}`lm-rate-cost-relu` nats to its own best.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads the recorded sweep {smoke, book, full}
@@ -69,10 +73,6 @@ run.glue("lm-rate-tokens", read_sweep(folder / "lm_lr.yml").points[0]["tokens"],
 run.glue("lm-rate-seeds", points["seed"].nunique())
 
 # %% [markdown]
-# **Perhaps, but by no more than two seeds differ.** SiLU is best at {glue:text}`lm-rate-best-silu`, ReLU at
-# {glue:text}`lm-rate-best-relu`. At the first campaign's rate of {glue:text}`lm-rate-used`, used in every arm, ReLU gives
-# away {glue:text}`lm-rate-cost-relu` nats to its own best.
-#
 # ## How it was chosen
 #
 # SiLU and ReLU are trained at the size of the [first campaign](28_lm_first_campaign.ipynb), on a
@@ -80,7 +80,7 @@ run.glue("lm-rate-seeds", points["seed"].nunique())
 # run](21_lm_run.ipynb). The campaign's rate was fixed on the first seed; the second seed of this
 # table came while the campaign ran, and did not change it.
 #
-# How the campaign's rate stands to each activation's best of the recorded rates, by the mean over seeds; *interior* means
+# Each activation's best rate, by the mean over seeds, and what the campaign's rate costs it. *Interior* means
 # that a lower and a higher rate were tried and were worse.
 
 # %% tags=["hide-input"]
@@ -91,9 +91,11 @@ losses = points.groupby(["lr", "activation"])["loss"].mean().unstack()
 losses.rename(columns=figures.LABELS).rename_axis("mean loss", axis=1).round(4)
 
 # %% [markdown]
-# {glue:text}`lm-rate-seeds` seeds a rate resolve large differences only: two neighbouring rates closer than their
-# seeds are not told apart. The rate was chosen on {glue:text}`lm-rate-tokens` tokens a run, and a
-# longer run may prefer a lower one. It was not tuned for StochA, nor for what comes after a switch: every arm
-# runs at {glue:text}`lm-rate-used`, where at this length SiLU is best at {glue:text}`lm-rate-best-silu` and ReLU at
-# {glue:text}`lm-rate-best-relu`. What an activation gives away by that is the last column of the first table, and is part of
-# its differences from the others in the campaign.
+# {glue:text}`lm-rate-seeds` seeds a rate resolve large differences only. The rate was chosen on {glue:text}`lm-rate-tokens` tokens
+# a run, and a longer run may prefer a lower one. It was not tuned for StochA, nor for what comes after a switch.
+#
+# ## Summary
+#
+# All activations are trained at one learning rate, {glue:text}`lm-rate-used`. It is the best of those tried for SiLU; for ReLU the next
+# higher one may be better. So part of what the campaign finds between activations can be due to the rate and not to the
+# activation. How much, two short runs a rate cannot say.

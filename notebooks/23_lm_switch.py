@@ -17,6 +17,10 @@
 #
 # The loss spikes at the switch to ReLU and recovers quickly, says claim L3
 # {cite:p}`lomeli2025stochastic`.
+#
+# **It spikes, and recovers in part.** From SiLU at α = 0.1 the spike, in nats, is {glue:text}`lm-switch-spike`
+# ({numref}`fig-lm-spike`). A quarter of the fine-tuning later {glue:text}`lm-switch-recovered` of it is gone, where L3 asks for
+# nine tenths. From StochA(0.7), whose negative side is often zero already, the spike is {glue:text}`lm-switch-together`.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads recorded runs {smoke, book, full}
@@ -88,10 +92,6 @@ run.glue("lm-switch-dead", layers["dead"].max(), "{:.1%}")
 run.glue("lm-switch-verdict", str(l3_spike_and_recovery.assess(Tables()).verdict))
 
 # %% [markdown]
-# **It spikes, and recovers in part.** From SiLU at α = 0.1 the spike, in nats, is {glue:text}`lm-switch-spike`;
-# recovered a quarter of the fine-tuning later: {glue:text}`lm-switch-recovered`, where L3 asks for nine tenths. From
-# StochA(0.7), whose negative side is often zero already, the spike is {glue:text}`lm-switch-together`.
-#
 # ## How much training is left
 #
 # Swi+FT(α) trains with one activation and flips to ReLU for the last share α of the steps: no new
@@ -119,11 +119,10 @@ shown.style.set_uuid("lm-left").format("{:.2%}", subset=list(shown)[-2:])
 #
 # ## Spike and recovery
 #
-# Around the switch every run was evaluated on a part of the
-# validation windows: before it, at it, and after 1, 2, 4, … further steps. Height of the spike, and what is gone of it a
-# quarter of the fine-tuning later; means over seeds with 95 % t-intervals where there are several seeds. *Recovered* is the
-# ratio of the means, and can exceed 100 %: the model also goes on learning. Where the spike is small or negative, the ratio
-# says nothing.
+# Around the switch every run was evaluated on a part of the validation windows: before it, at it, and after 1, 2, 4, … further
+# steps. The table has the height of the spike, and what is gone of it a quarter of the fine-tuning later, as means over seeds
+# with 95 % t-intervals. *Recovered* is the ratio of the means. It can exceed 100 %, because the model also goes on learning,
+# and says nothing where the spike is small or negative.
 
 # %% tags=["hide-input"]
 spikes
@@ -133,9 +132,9 @@ spikes
 #
 # ## Inside the layers
 #
-# The gradient that ReLU sees first, and what it does with its zeros: the norm of each layer's gradient (before
-# clipping, on the step's own batch) and the share of exact zeros. *Dead* in the table below are neurons that are zero at
-# every token evaluated: {glue:text}`lm-switch-dead` of them at most, in any layer of any run.
+# {numref}`fig-lm-switch-layers` has the norm of each layer's gradient (before clipping, on the step's own batch) and the share of
+# exact zeros. *Dead* in the table below are neurons that are zero at every token evaluated:
+# {glue:text}`lm-switch-dead` of them at most, in any layer of any run.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-switch-layers", "caption": "Gradient norm and share of exact zeros of every layer after the switch at α = 0.1, from SiLU (top) and from StochA(0.7) (bottom). Seeds thin, mean thick, 95 % t-interval shaded."}, "image": {"alt": "Four panels over steps after the switch: gradient norm and share of zeros by layer, for a model switched from SiLU and one switched from StochA."}}
 shown = {"grad_norm": "gradient norm", "sparsity": "share of zeros"}
@@ -162,5 +161,11 @@ columns = ["sparsity", "dead"]
 ends.pivot_table(index="arm", columns="step", values=columns, sort=False).round(3)
 
 # %% [markdown]
-# Means over layers and seeds at the switch, one step later, and at the last evaluated step. At 0 the zeros are those that
-# the model's negative pre-activations become under ReLU, before any update.
+# Means over layers and seeds at the switch, one step later, and at the last evaluated step. At 0 nothing has been updated yet:
+# the zeros are the model's negative pre-activations, seen through ReLU.
+#
+# ## Summary
+#
+# Exchanging the activation of a finished SiLU model for ReLU hurts at once ({glue:text}`lm-switch-spike` nats), and most of the
+# damage heals in the short training that follows, though not as fast as the paper reports. A model that was trained with StochA
+# hardly notices the exchange ({glue:text}`lm-switch-together`): it has met zeros all along. After the switch at most {glue:text}`lm-switch-dead` of a layer's neurons are zero at every token.

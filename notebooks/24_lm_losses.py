@@ -15,9 +15,18 @@
 # %% [markdown]
 # # Does it work?
 #
-# The paper's case {cite:p}`lomeli2025stochastic` in one sentence: train with SiLU, or with a draw of SiLU
-# and zero for negative inputs, finish with ReLU, and keep most of what SiLU gained over ReLU (L1, L2, L4, L5), while
+# The paper's case {cite:p}`lomeli2025stochastic`: train with SiLU, or with a draw of SiLU
+# and zero for negative inputs, finish with ReLU, and keep most of what SiLU gained over ReLU (L1, L2, L4, L5).
 # StochA also works as it is, without the finish (L8).
+#
+# **The switch works, and StochA before it helps; whether that beats plain ReLU is open.** In nats, over
+# {glue:text}`lm-loss-seeds` seeds ({numref}`fig-lm-pareto`):
+#
+# - A trained SiLU model that is run with ReLU loses {glue:text}`lm-loss-untuned`. Finished with ReLU for a tenth of the steps it
+#   loses {glue:text}`lm-loss-tuned`, with {glue:text}`lm-loss-zeros-tuned` zeros.
+# - StochA(0.7) before the switch takes {glue:text}`lm-loss-noise` of that back.
+# - ReLU from scratch has {glue:text}`lm-loss-zeros-relu` zeros. Its loss minus that of StochA(0.7) + Swi+FT(0.1) is
+#   {glue:text}`lm-loss-gain`, and minus that of SiLU {glue:text}`lm-loss-relu`: both intervals hold zero.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads recorded runs {smoke, book, full}
@@ -104,14 +113,7 @@ for key, arm in {"relu": "relu", "tuned": ALONE}.items():
     run.glue(f"lm-loss-zeros-{key}", zeros[arm], "{:.0%}")
 
 # %% [markdown]
-# **The switch works and StochA before it helps; whether that beats plain ReLU is open.** In nats, over {glue:text}`lm-loss-seeds` seeds: a
-# trained SiLU model that is run with ReLU loses {glue:text}`lm-loss-untuned`. Finished with ReLU for a tenth of the steps it
-# loses {glue:text}`lm-loss-tuned`, with {glue:text}`lm-loss-zeros-tuned` zeros. StochA(0.7) before the switch takes
-# {glue:text}`lm-loss-noise` of that back. ReLU from scratch has {glue:text}`lm-loss-zeros-relu` zeros; minus
-# StochA(0.7) + Swi+FT(0.1) it is {glue:text}`lm-loss-gain`, and minus SiLU {glue:text}`lm-loss-relu`: both intervals
-# hold zero, so at this size ReLU may give away too little for the recipe to win back.
-#
-# What is not resolved waits for a setting whose seeds differ less: some runs gain a tenth of a nat that others never find
+# At this size ReLU may give away too little for the recipe to win back. What is not resolved waits for a setting whose seeds differ less: some runs gain a tenth of a nat that others never find
 # ([*What makes a small model's runs comparable*](20_lm_pilot.ipynb)).
 #
 # ## The claims
@@ -126,8 +128,8 @@ shown.set_index("id")[["claim", "verdict"]].rename_axis(None)
 # %% [markdown]
 # ## Every difference
 #
-# {glue:text}`lm-loss-runs` runs, {glue:text}`lm-loss-hours` hours of two cores, evaluation included. What a seed decides,
-# initialisation and batches, the arms share, so each model is compared with SiLU's of the same seed: on all tokens, and on
+# {glue:text}`lm-loss-runs` runs, {glue:text}`lm-loss-hours` hours of two cores, evaluation included. A seed decides
+# initialisation and batches, and the arms share it, so each model is compared with SiLU's of the same seed: on all tokens, and on
 # those whose answer the context holds (*recall*), which decide nothing.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lm-paired", "caption": "Loss less that of SiLU with the same seed: all validation tokens, and those whose answer the context holds. Dots are seeds; mark and bar the mean difference and its 95 % t-interval."}, "image": {"alt": "Two dot plots of differences of the final loss from SiLU, one line an arm, with a line at zero: all tokens on the left, recalled ones on the right."}}
@@ -199,6 +201,14 @@ run.figure_data("evaluation")
 # %% [markdown]
 # ## What is not trained yet
 #
-# The doses, the readings and granularities of the draw, and the controls, all but Bernoulli SiLU: whether it is the noise or the
-# slope that StochA has on average, a late switch the other way, a gradual one, GELU and ReLU². They wait in
-# `sweeps/lm_arms.yml`; the toy network [answers some of it](13_gradual_or_sudden.ipynb).
+# Other probabilities and switching times, other readings of the draw, and all controls but Bernoulli SiLU wait in
+# `sweeps/lm_arms.yml`. The controls ask whether it is StochA's noise that helps or the slope it has on average, what a late switch
+# the other way does, or a gradual one, and how GELU and ReLU² do. The toy network [answers some of
+# it](13_gradual_or_sudden.ipynb).
+#
+# ## Summary
+#
+# A SiLU model cannot simply be run with ReLU: that costs {glue:text}`lm-loss-untuned` nats. A short training with ReLU at the end
+# repairs most of it. If the model was trained with StochA until then it ends better, by {glue:text}`lm-loss-noise` nats. That
+# much of the paper comes back in a model a thousand times smaller. Its promise, a better model than one trained with ReLU all
+# along, does not show: the difference is {glue:text}`lm-loss-gain` nats, which may be nothing, and plain ReLU has more zeros.

@@ -18,6 +18,11 @@
 # With ReLU more than 90 % of the activations can be zero, says L6 {cite:p}`lomeli2025stochastic`. A neuron whose
 # activation is exactly zero need not be computed further: its rows of two of the three matrices stay unread
 # ([Sparse inference](32_sparse_ffn.ipynb)).
+#
+# **Not at this size.** The sparsest arm that ends with ReLU is {glue:text}`lm-zeros-most-arm` with
+# {glue:text}`lm-zeros-most-sparsity` ({numref}`fig-lm-sparsity`). Of its neurons {glue:text}`lm-zeros-most-dead` are dead, and
+# among the living {glue:text}`lm-zeros-most-sparsity-live` of the values are zero. The least sparse is
+# {glue:text}`lm-zeros-least-arm` with {glue:text}`lm-zeros-least-sparsity`. The paper's models are a thousand times larger.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads recorded runs {smoke, book, full}
@@ -70,17 +75,11 @@ for key, arm in {
         run.glue(f"lm-zeros-{key}-{column.replace('_', '-')}", value, "{:.3f}")
 
 # %% [markdown]
-# **Not at this size.** The sparsest arm that ends as a ReLU model is {glue:text}`lm-zeros-most-arm` with
-# {glue:text}`lm-zeros-most-sparsity`; of its neurons {glue:text}`lm-zeros-most-dead` are dead, and among the living
-# {glue:text}`lm-zeros-most-sparsity-live` of the values are zero. The least sparse is {glue:text}`lm-zeros-least-arm` with
-# {glue:text}`lm-zeros-least-sparsity`. The paper's models are a thousand times larger.
-#
 # ## How many
 #
-# Mean share of exact zeros over layers, each model with its own activation, of the arms that end as a
-# ReLU model. A *dead* neuron is zero at every token evaluated; the sparsity of the living is the share of
-# zeros among the other neurons. This page asks where they are, whether they are the same from token to token, and
-# what a threshold on SiLU would buy instead.
+# Mean share of exact zeros over layers, each model with its own activation, of the arms that end with
+# ReLU. A *dead* neuron is zero at every token evaluated; the sparsity of the living is the share of
+# zeros among the other neurons.
 
 # %% tags=["hide-input"]
 words = {"dead": "dead neurons", "sparsity_live": "sparsity of the living"}
@@ -132,8 +131,8 @@ plt.show()
 run.figure_data("union")
 
 # %% [markdown]
-# At sparsity s the traffic of a gated layer falls by at most 3 / (1 + 2 (1 − s)): all of W1 is read, and of the other two
-# matrices the rows of active neurons. What joint sparsity leaves of that limit, mean over seeds:
+# A gated layer at sparsity s can be at most 3 / (1 + 2 (1 − s)) times as fast: all of its first matrix is read, and of the other
+# two the rows of active neurons. What joint sparsity leaves of that limit, mean over seeds:
 
 # %% tags=["hide-input"]
 kept = joint.groupby(["arm", "among", "tokens"])["sparsity"].mean()
@@ -182,8 +181,13 @@ run.table("bought", bought.rename_axis("arm").reset_index()).set_index("arm").re
 # %% [markdown]
 # With a rise of 0.03 nats allowed, the share of zeros of SiLU is {glue:text}`lm-zeros-silu-bought`; ReLU, trained
 # from scratch, has {glue:text}`lm-zeros-relu-free` without a threshold. Whether a SiLU value lies below the threshold is
-# known after W1, as with ReLU, so the same kernel skips it; but its result is no longer exact. The models start at
+# known after the first matrix, as with ReLU, so the same kernel skips it; but its result is no longer exact. The models start at
 # different losses: the last column adds to the rise.
 #
-# L6 is *{glue:text}`lm-zeros-verdict`* by the [protocol](../lm_protocol.md): a claim of existence about models a thousand
-# times larger is not contradicted here. Its estimate is in [*Claims*](01_claims.ipynb).
+# ## Summary
+#
+# In models this small ReLU leaves a share of {glue:text}`lm-zeros-most-sparsity` of the values zero, not nine tenths. For one
+# token that is worth something. Several tokens together need nearly all neurons, and the gain melts away. SiLU
+# with small values cut to zero is no way around ReLU: at a rise of 0.03 nats it has {glue:text}`lm-zeros-silu-bought` zeros.
+# The paper's claim, L6, is *{glue:text}`lm-zeros-verdict`* by the [protocol](../lm_protocol.md), because it says that such zeros exist
+# in models a thousand times larger ([*Claims*](01_claims.ipynb)).

@@ -17,6 +17,11 @@
 #
 # On downstream tasks the new methods beat ReLU and trail SiLU, says L10 {cite:p}`lomeli2025stochastic`. Models of this
 # size answer no such tasks; small probes stand in for them.
+#
+# **L10 is {glue:text}`lm-probes-verdict`.** The decisive measure is how much likelier a model finds the true answer than the best
+# other ({numref}`fig-lm-margin`). StochA(0.7) + Swi+FT(0.1) minus ReLU is {glue:text}`lm-probes-beats`, and SiLU minus it
+# {glue:text}`lm-probes-trails`, in standard deviations over questions, as a mean of the {glue:text}`lm-probes-kept` probes of
+# {glue:text}`lm-probes-all` that can tell models apart.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads recorded runs {smoke, book, full}
@@ -60,10 +65,6 @@ run.glue("lm-probes-all", probes["probe"].nunique())
 run.glue("lm-probes-questions", probes["questions"].max())
 
 # %% [markdown]
-# **L10 is {glue:text}`lm-probes-verdict`.** Over the {glue:text}`lm-probes-kept` probes of {glue:text}`lm-probes-all` that
-# discriminate, StochA(0.7) + Swi+FT(0.1) minus ReLU is {glue:text}`lm-probes-beats`, and SiLU minus it
-# {glue:text}`lm-probes-trails` standard deviations over questions.
-#
 # ## The probes
 #
 # They are made from packages that no training text comes from and scored by log-likelihood:
@@ -104,5 +105,10 @@ run.table("by_probe", table.reset_index())
 table.rename(index=lambda name: name.replace("_", " ")).rename_axis(None)
 
 # %% [markdown]
-# Differences are of margins, in the same unit, paired by seed. The interval is over seeds, on the same questions: how another
-# choice of questions would move a margin is the standard error in the data (`margin_sem`), and is not part of it.
+# Differences are of margins, in the same unit, paired by seed. The interval is over seeds, on the same questions. Another
+# choice of questions would move a margin too; that standard error is in the data (`margin_sem`), and not in the interval.
+#
+# ## Summary
+#
+# Small tests of what the models have learned do not tell the activations apart: neither difference is as large as its own
+# uncertainty from seed to seed. That is no evidence against the paper, whose models answer real tasks, and none for it.
