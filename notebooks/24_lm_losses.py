@@ -113,8 +113,8 @@ for key, arm in {"relu": "relu", "tuned": ALONE}.items():
     run.glue(f"lm-loss-zeros-{key}", zeros[arm], "{:.0%}")
 
 # %% [markdown]
-# At this size ReLU may give away too little for the recipe to win back. What is not resolved waits for a setting whose seeds differ less: some runs gain a tenth of a nat that others never find
-# ([*What makes a small model's runs comparable*](20_lm_pilot.ipynb)).
+# At this size ReLU may give away too little for the recipe to win back. What is not resolved waits for a setting whose seeds differ
+# less: some runs gain a tenth of a nat that others never find ([*What makes a small model's runs comparable*](20_lm_pilot.ipynb)).
 #
 # ## The claims
 #

@@ -19,6 +19,11 @@
 #
 # Does a matrix–vector product get faster when most of its numbers are zero? It depends on where the
 # zeros are.
+#
+# **Zero activations pay almost at once, zero weights only when they are most of all.** Skipping the
+# columns of zero inputs pays from {glue:text}`matvec-first-columns` zeros on. Storing only the weights that are not zero (CSR) pays
+# from {glue:text}`matvec-first-csr` on. At {glue:text}`matvec-top` zeros they gain {glue:text}`matvec-columns` and
+# {glue:text}`matvec-csr` ({numref}`fig-matvec-speed`).
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -108,11 +113,6 @@ run.glue("matvec-first-csr", first["weights", "numba CSR"], "{:.0%}")
 run.glue("matvec-first-columns", first["inputs", "numba columns"], "{:.0%}")
 
 # %% [markdown]
-# **Zero activations pay almost at once, zero weights only when they are most of all.** Skipping the
-# columns of zero inputs pays from {glue:text}`matvec-first-columns` zeros on, the CSR format of zero
-# weights from {glue:text}`matvec-first-csr` on; at {glue:text}`matvec-top` they gain
-# {glue:text}`matvec-columns` and {glue:text}`matvec-csr`.
-#
 # ## Two kinds of zeros
 #
 # Generating text with a language model multiplies large matrices by one vector at a time. Each weight
@@ -207,8 +207,7 @@ formats.format({"largest error": "{:.1e}"}).hide(axis="index")
 # %% [markdown]
 # ## Summary
 #
-# - One vector times a matrix runs at the speed of memory; what counts is the bytes not read.
-# - Zero weights must be stored with their places: they pay from well above one half on.
-# - Zero activations need no places: skipping whole rows or columns pays from the first few percent
-#   on and follows the prediction by bytes, if the matrix is stored in the direction that is skipped.
-# - [The next chapter](32_sparse_ffn.py) puts the useful kind to work.
+# Multiplying a large matrix by one vector takes as long as reading the matrix, so only what is not read saves time. Zeros among
+# the weights must be stored with their places, which costs as much as the numbers: they pay from {glue:text}`matvec-first-csr`
+# zeros on. Zeros among the activations need no places. A whole row or column is skipped, if the matrix lies in memory that way
+# round, and that pays from {glue:text}`matvec-first-columns` on. [The next chapter](32_sparse_ffn.py) puts this kind to work.

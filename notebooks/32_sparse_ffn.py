@@ -19,6 +19,10 @@
 #
 # The paper reports that 90 % sparsity makes the feed-forward network about 1.65 times as fast on a CPU
 # (claim L7 of the [ledger](01_claims.py)). What can a kernel written for such zeros reach?
+#
+# **{glue:text}`ffn-sparse` at 90 % on one thread, {glue:text}`ffn-limit-90` being the limit** ({numref}`fig-ffn-recorded`).
+# With the gate [screened in eight bits](33_certified_screening.py) it is {glue:text}`ffn-screened`, to the same bits.
+# 1.65× is what library calls give.
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -149,10 +153,6 @@ run.glue("ffn-two-low", calm.min(), "{:.2f}×")
 run.glue("ffn-two-high", calm.max(), "{:.2f}×")
 
 # %% [markdown]
-# **{glue:text}`ffn-sparse` at 90 % on one thread, {glue:text}`ffn-limit-90` being the limit; with the
-# gate [screened in eight bits](33_certified_screening.py) {glue:text}`ffn-screened`, to the same bits.**
-# 1.65× is what library calls give.
-#
 # The review {cite:p}`gonzo2025stochastic` asks what the paper leaves open: how the computation is done,
 # whether one must read a zero to know it, how a dense model is converted, which matrix is stored by
 # rows and which by columns. This chapter answers with code and measures it.
@@ -427,9 +427,7 @@ show(found["batches"], "batches-live")
 # %% [markdown]
 # ## Summary
 #
-# - The gate tells which neurons are active; rows of $W_3$ and columns of $W_2$ of the others need not
-#   be read. Zeros are never stored, searched or multiplied.
-# - The limit is $3/(1+2(1-s))$. A kernel that keeps memory busy comes close to it, and at no sparsity
-#   at all it costs nothing.
-# - 1.65× at 90 % is what library calls give. It is neither the limit nor a lucky figure.
-# - On one input at a time, what counts is the bytes read; the next chapter reads fewer.
+# The first of a layer's three matrices tells which neurons are zero, and the rows and columns of those need not be read from the
+# other two. So with nine tenths of the neurons zero, a layer can be at most {glue:text}`ffn-limit-90` times as fast. A kernel
+# written for it reaches {glue:text}`ffn-sparse`, exactly, and costs next to nothing where there are no zeros. The paper's 1.65×
+# is what ready-made library calls give. All of this is for one input at a time: a batch leaves little of it.

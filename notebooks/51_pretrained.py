@@ -15,10 +15,11 @@
 # %% [markdown]
 # # A pretrained model
 #
-# **What does it cost to put another activation into a model that was trained with SiLU?** With
-# ReLU the loss of SmolLM2-135M rises from {glue:text}`swap-silu` to {glue:text}`swap-relu` nats a
-# token; StochA at test time lies in between at every p that was tried: {glue:text}`swap-between`
-# of {glue:text}`swap-points`. So the zeros of ReLU, {glue:text}`swap-zeros` of all activations,
+# What does it cost to put another activation into a model that was trained with SiLU?
+#
+# **Too much.** With ReLU the loss of SmolLM2-135M rises from {glue:text}`swap-silu` to {glue:text}`swap-relu` nats a
+# token ({numref}`fig-swap-loss`). StochA at test time lies in between at {glue:text}`swap-between`
+# of the {glue:text}`swap-points` probabilities that were tried. So the zeros of ReLU, {glue:text}`swap-zeros` of all activations,
 # cannot be had by the exchange alone.
 #
 # The model is SmolLM2-135M-Instruct: {glue:text}`swap-parameters` weights, 30 layers, SiLU, as the
@@ -117,9 +118,9 @@ table.index = [looks[name]["label"] for name in table.index]
 table.style.format({"loss / nats": "{:.3f}", "zeros / %": "{:.1f}"})
 
 # %% [markdown]
-# That is the ordering of claim L8, on a model that never saw a draw while it was trained: between
-# ReLU and SiLU, and nearer to SiLU the larger p. The way is not straight. At p = 0.9 a tenth of the
-# negative activations is zero, which costs {glue:text}`swap-little` nats; no p that was tried is free.
+# StochA lies between ReLU and SiLU, and the nearer to SiLU the larger p is: the ordering of claim L8, on a model that never saw a
+# draw in training. The way is not straight. At p = 0.9 a tenth of the negative activations is zero, and that alone costs
+# {glue:text}`swap-little` nats. No p that was tried is free.
 #
 # ## Where the zeros are
 
@@ -135,5 +136,8 @@ plt.show()
 run.figure_data("zeros")
 
 # %% [markdown]
-# The price, {glue:text}`swap-cost` nats, is what fine-tuning has to win back. Which way does it best
-# is the question of *Making it sparse*.
+# ## Summary
+#
+# A model that was trained with one activation cannot be run with another: with ReLU, SmolLM2's loss rises by
+# {glue:text}`swap-cost` nats a token, which makes it useless. Even with a tenth of the zeros it rises by {glue:text}`swap-little`.
+# More training has to win that back; what would count as success was [written down before](../hf_protocol.md).
