@@ -14,6 +14,7 @@ from stocha.base.errors import UserError
 from stocha.study.book import build_book
 from stocha.study.cells import update_notebooks
 from stocha.study.commands import list_notebooks, run_notebooks
+from stocha.study.comparison import compare
 from stocha.study.lineage import extend
 from stocha.study.recording import record_runs, write_readme
 from stocha.study.sweeps import commands as sweeps
@@ -68,6 +69,7 @@ main.command("book")(build_book)
 main.command("record")(record_runs)
 main.command("recorded")(sweeps.recorded)
 main.command("lineage")(extend)
+main.command("diff")(compare)
 main.command("cells")(update_notebooks)
 main.command("readme")(write_readme)
 

@@ -350,7 +350,7 @@ def test_a_version_with_other_numbers_is_not_noted(recorded):
     noted = recorded.stocha("lineage", "HEAD~1", "notebooks/50_tiny.py")
     assert noted.returncode == 1
     (line,) = noted.stdout.splitlines()
-    assert line == "curve.csv: loss: 2 of 2 values differ, by up to 3.4e-06 of themselves"
+    assert line == "curve.csv: loss: 2 of 2 values differ, by up to 1.7e-06, 3.4e-06 of themselves"
     assert not (recorded.root / "results" / "lineage.yml").exists()
 
 

@@ -6,16 +6,14 @@ where they agree, the entry. What differs between two executions of one version 
 left out; the entry names it.
 """
 
-import csv
 import datetime
 import functools
-import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +24,8 @@ from stocha.base import identity, machine
 from stocha.base.errors import UserError
 from stocha.base.files import read_json, write_text
 from stocha.base.paths import project_root, results_root
+from stocha.study.comparison import difference, values
 from stocha.study.notebooks import Notebook, python_text, read_notebook
-
-Values = dict[str, str]
-"""Place, as "curve.csv: loss" or "metrics: best" → everything that stands there, as text."""
 
 _STOCHA = "from stocha.cli import main; main()"
 _TIMING = re.compile(r"second|speed|time|_ms\b|per_s|gb|gflop|roof|ratio|overhead|memory")
@@ -92,10 +88,10 @@ def extend(
     """
     page, given = read_notebook(notebook), parameter or []
     page.parse(given)
-    differences = _compare(commit, page, given)
-    for difference in differences:
-        print(difference)
-    return int(bool(differences))
+    differing = _compare(commit, page, given)
+    for line in differing:
+        print(line)
+    return int(bool(differing))
 
 
 def _compare(commit: str, notebook: Notebook, assignments: Sequence[str]) -> list[str]:
@@ -115,7 +111,7 @@ def _compare(commit: str, notebook: Notebook, assignments: Sequence[str]) -> lis
         after = _execute(root, notebook.source, assignments, Path(folder, "after"))
         again = _execute(root, notebook.source, assignments, Path(folder, "again"))
         side = _side(root, notebook.source, after, str(now["commit"]))
-        first, second, third = map(_values, (before, after, again))
+        first, second, third = map(values, (before, after, again))
     timings = {key for key, value in second.items() if third.get(key) != value}
     unstable = {key for key in timings if not (notebook.alone or _TIMING.search(key.lower()))}
     if unstable:
@@ -124,7 +120,7 @@ def _compare(commit: str, notebook: Notebook, assignments: Sequence[str]) -> lis
     unknown = {key for key in first.keys() - second.keys() if key.startswith("parameters: ")}
     kept = first.keys() - timings - unknown
     differing = [
-        f"{key}: {_difference(first[key], second.get(key))}"
+        f"{key}: {difference(first[key], second.get(key))}"
         for key in sorted(kept)
         if second.get(key) != first[key]
     ]
@@ -172,33 +168,6 @@ def _side(root: Path, source: str, run: Path, commit: str) -> dict[str, Any]:
         code = identity.code(identity.imports(text), package)
         code[Path(source).name] = identity.normalised(text)
     return {"commit": commit, "science": identity.combined(code), "experiments": experiments}
-
-
-def _values(run: Path) -> Values:
-    found: Values = {}
-    for path in sorted((run / "tables").glob("*.csv")):
-        with open(path, encoding="utf-8", newline="") as stream:
-            rows = list(csv.reader(stream))
-        for number, name in enumerate(rows[0] if rows else []):
-            found[f"{path.name}: {name}"] = json.dumps([row[number] for row in rows[1:]])
-    for kind in ("metrics", "parameters"):
-        single: Mapping[str, Any] = read_json(run / f"{kind}.json") or {}
-        found |= {f"{kind}: {name}": json.dumps(value) for name, value in single.items()}
-    return found
-
-
-def _difference(before: str, after: str | None) -> str:
-    """How far two texts of `Values` are apart, in words."""
-    old, new = json.loads(before), json.loads(after or "null")
-    old, new = (value if isinstance(value, list) else [value] for value in (old, new))
-    if len(old) != len(new):
-        return f"{len(old)} values and {len(new)}"
-    try:
-        pairs = [(float(a), float(b)) for a, b in zip(old, new, strict=True) if a != b]
-    except (TypeError, ValueError):
-        return "other values"
-    apart = max(abs(a - b) / max(abs(a), abs(b)) for a, b in pairs)
-    return f"{len(pairs)} of {len(old)} values differ, by up to {apart:.1e} of themselves"
 
 
 def _git(root: Path, *arguments: str) -> str:
