@@ -149,18 +149,18 @@ def test_l8_is_held_against_the_same_windows_in_every_draw():
     assert len(above.seeds) == 2
 
 
-def test_both_sweeps_are_read_and_ways_are_named():
+def test_all_sweeps_are_read_and_ways_are_named():
     runs = [
         {"arm": "relu", "distil": 0.0, "local": 0.0, "sparsity": 0.0},
+        {"arm": "relu", "distil": 0.0, "local": 0.0, "sparsity": 0.9},
         {"arm": r.DRAWN, "distil": 1.0, "local": 0.5, "sparsity": 0.0},
-        {"arm": "relu", "distil": 0.0, "local": 0.0, "sparsity": 0.8},
     ]
 
     def read(sweep, name):
-        return pd.DataFrame(runs[:1] if sweep == r.SWEEPS[0] else runs[1:])
+        return pd.DataFrame([runs[r.SWEEPS.index(sweep)]])
 
     drawn = "StochA(0.7) + Swi+FT(0.3), layers first, taught"
-    assert list(r.recorded(read, "points")["way"]) == ["relu", drawn, "ReLU, 80 % asked for"]
+    assert list(r.recorded(read, "points")["way"]) == ["relu", "ReLU, 90 % asked for", drawn]
     assert [r.label(way) for way in ("relu", drawn)] == ["ReLU", drawn]
 
     def nothing(sweep, name):

@@ -18,7 +18,7 @@ from scipy.optimize import curve_fit
 from stocha.arms import Arm
 from stocha.base.statistics import Estimate, estimate, number
 
-SWEEPS = ("hf_relufication", "hf_relufication_more")
+SWEEPS = ("hf_relufication", "hf_relufication_zeros", "hf_relufication_more")
 CONTROL, AT_ONCE = "silu", "relu"
 SWITCHED, DRAWN = "silu+ft(0.3)", "stocha(0.7)+ft(0.3)"
 DECIDES = "heldout"
@@ -40,13 +40,14 @@ Read = Callable[[str, str], pd.DataFrame]
 
 
 def recorded(read: Read, name: str) -> pd.DataFrame:
-    """The rows of the table `name` of both sweeps, with the `way` that each run trained.
+    """The rows of the table `name` of all sweeps, with the `way` that each run trained.
 
     Raises FileNotFoundError where nothing of the first sweep is recorded.
     """
     parts = [read(SWEEPS[0], name)]
-    with suppress(FileNotFoundError):
-        parts.append(read(SWEEPS[1], name))
+    for sweep in SWEEPS[1:]:
+        with suppress(FileNotFoundError):
+            parts.append(read(sweep, name))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(way=[_way(run) for run in table.to_dict("records")])
 
