@@ -12,7 +12,12 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import torch
 from book_pages import ROOT, Page, notebook_pages, toc_pages
+
+from stocha.activations.drawn import POSITIVE, stocha_expectation
+from stocha.claims import sparse
+from stocha.sparse import traffic
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -237,3 +242,49 @@ def test_a_numbered_reference_leads_to_what_it_names(browser, site: str, book_ht
             "e => { const y = e.getBoundingClientRect().top; return 0 <= y && y < innerHeight }"
         )
         page.wait_for_function(in_view, arg=target.element_handle())
+
+
+def test_the_live_models_compute_what_the_library_does(browser, site: str) -> None:
+    x = torch.linspace(-6, 6, 41, dtype=torch.float64)
+    shares = [0.0, 0.25, 0.5, 0.9, 0.95]
+    with tab(browser, site) as page:
+        page.goto("book/explore.html")
+        ask = "([x, p, reading]) => x.map((x) => explore.stocha(x, p, reading))"
+        for reading in POSITIVE:
+            for p in (0.0, 0.3, 1.0):
+                found = page.evaluate(ask, [x.tolist(), p, reading])
+                assert found == pytest.approx(stocha_expectation(x, p, reading).tolist(), abs=1e-12)
+        ask = """([method, shares]) => shares.map((s) => explore.limit(method, s, 4, JSON.parse(
+            document.querySelector("[data-kind=traffic] script").textContent)))"""
+        for method in ("sparse", "screened"):
+            found = page.evaluate(ask, [method, shares])
+            right = [traffic.limit(method, sparse.WIDTH, sparse.NEURONS, share) for share in shares]
+            assert found == pytest.approx(right, rel=1e-6)
+
+
+def test_the_live_models_are_moved_by_keyboard(browser, site: str) -> None:
+    with tab(browser, site) as page:
+        page.goto("book/explore.html")
+        box = page.locator("[data-kind=activation]")
+        box.locator("[name=drawn]").focus()
+        page.keyboard.press("Space")
+        box.locator("[name=p]").focus()
+        for _ in range(6):
+            page.keyboard.press("ArrowRight")
+        assert box.locator("output").inner_text() == "0.80"
+        assert "10 % become exactly zero" in box.locator(".said").inner_text()
+        before = box.locator(".live").inner_html()
+        box.locator("[name=again]").focus()
+        page.keyboard.press("Enter")
+        assert box.locator(".live").inner_html() != before
+        label = box.locator("svg").get_attribute("aria-label")
+        assert label == box.locator(".said").inner_text()
+
+
+def test_without_scripts_the_models_are_figures(browser, site: str) -> None:
+    context = browser.new_context(base_url=site, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("book/explore.html")
+    assert page.locator(".explore svg .live path").count() >= 2
+    assert page.locator(".explore form:visible").count() == 0
+    context.close()

@@ -26,7 +26,7 @@ class Plot:
     """Axes, and what is drawn on them in the order it is called for.
 
     Parameters: `xs` and `ys`, the ranges shown; `axes`, what they are called; `right`, the room at
-    the right edge in pixels. x is a share, written as a percentage.
+    the right edge in pixels; `percent`, x is a share and written as a percentage.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class Plot:
         ys: tuple[float, float],
         axes: tuple[str, str],
         right: int = 22,
+        percent: bool = True,
     ) -> None:
         self.xs, self.ys, self.right = xs, ys, right
         self.parts: list[str] = []
         bottom = HEIGHT - _BOTTOM
         for tick in _ticks(xs):
-            self.text(self.x(tick), bottom + 18, f"{tick:.0%}".replace("%", " %"), "middle", "axis")
+            shown = f"{tick:.0%}".replace("%", " %") if percent else number(tick, "g")
+            self.text(self.x(tick), bottom + 18, shown, "middle", "axis")
         for tick in _ticks(ys):
             y = self.y(tick)
             width = 1.2 if tick == 0 else 0.3
@@ -48,6 +50,13 @@ class Plot:
             self.text(_LEFT - 6, y + 4, number(tick, "g"), "end", "axis")
         self.text((_LEFT + WIDTH - right) / 2, HEIGHT - 8, axes[0], "middle", "axis")
         self.text(8, _TOP - 2, axes[1], "start", "axis")
+        self.frame = ""
+        self.keep()
+
+    def keep(self) -> None:
+        """What is drawn so far stays when a script draws the rest anew."""
+        self.frame += "".join(self.parts)
+        self.parts = []
 
     def x(self, value: float) -> float:
         """Pixels from the left edge."""
@@ -90,10 +99,17 @@ class Plot:
         )
 
     def svg(self, label: str, style: str = "") -> str:
-        """The picture; `label` is what it says to whom cannot see it."""
+        """The picture; `label` is what it says to whom cannot see it.
+
+        What was drawn is a group that a script can draw anew: it has the pixels of x = 0 and 1, of
+        y = 0 and 1, and of the upper edge.
+        """
+        places = (self.x(0), self.x(1), self.y(0), self.y(1), _TOP + 12)
+        scale = " ".join(f"{place:.2f}" for place in places)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" '
-            f'class="drawn" aria-label="{escape(label)}">{style}{"".join(self.parts)}</svg>'
+            f'class="drawn" aria-label="{escape(label)}">{style}{self.frame}'
+            f'<g class="live" data-scale="{scale}">{"".join(self.parts)}</g></svg>'
         )
 
 
