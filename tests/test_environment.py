@@ -1,6 +1,8 @@
 """pyproject.toml, constraints.txt, environment.yml and the workflows describe one environment."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -70,7 +72,30 @@ def test_conda_brings_a_python_the_project_allows() -> None:
 
 
 def test_the_workflows_use_the_commands_of_the_readme() -> None:
-    assert [commands(path) for path in WORKFLOWS] == [["make book"], [".ci/run"]]
+    assert [commands(path)[0] for path in WORKFLOWS] == ["make book", ".ci/run"]
+
+
+def test_the_workflow_pushes_the_notebooks_for_colab_to_their_branch(tmp_path: Path) -> None:
+    _, push = commands(ROOT / ".github" / "workflows" / "book.yml")
+    clone, origin = tmp_path / "clone", tmp_path / "origin"
+    for folder, bare in ((origin, ["--bare"]), (clone, [])):
+        subprocess.run(["git", "init", "-q", *bare, folder], check=True)
+    notebook = clone / "_build" / "html" / "_sources" / "colab" / "12_gates.ipynb"
+    notebook.parent.mkdir(parents=True)
+    (clone / ".gitignore").write_text("_build\n")
+    subprocess.run(["git", "remote", "add", "origin", origin], cwd=clone, check=True)
+    for content in ("first", "second"):
+        notebook.write_text(content)
+        subprocess.run(["bash", "-e", "-c", push], cwd=clone, check=True)
+        shown = ["git", "show", "colab:12_gates.ipynb"]
+        assert subprocess.check_output(shown, cwd=origin, text=True) == content
+
+
+def test_binder_opens_a_text_notebook_as_a_notebook(tmp_path: Path) -> None:
+    there = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run([ROOT / "postBuild"], env=there, check=True)
+    (settings,) = tmp_path.rglob("default_setting_overrides.json")
+    assert '"python": "Jupytext Notebook"' in settings.read_text()
 
 
 @pytest.mark.parametrize("path", INSTALLS, ids=lambda path: path.name)

@@ -3,6 +3,7 @@
 import json
 import re
 from functools import cache
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 from book_pages import ROOT, Page, notebook_pages, toc_pages
+from publication import Citation
 
 from stocha.claims import front
 from stocha.claims.all import CLAIMS
@@ -172,6 +174,15 @@ def test_the_site_has_the_claims_as_data(book_html: Path) -> None:
         path, _, anchor = claim["entry"].partition("#")
         assert anchor in parsed(book_html / path).ids
         assert claim["page"] is None or (book_html / claim["page"]).is_file()
+
+
+def test_every_page_says_who_made_it_and_how_to_cite_it(book_html: Path) -> None:
+    said = Citation.read(ROOT / "CITATION.cff")
+    for name in toc_pages():
+        footer = parsed(book_html / f"{name}.html").html.partition('"bd-footer-content"')[2]
+        assert f"{said.authors} · version {said.version} · {said.date}" in footer
+        assert unescape(footer).count(said.bibtex()) == 1
+    assert (book_html / "CITATION.cff").read_bytes() == (ROOT / "CITATION.cff").read_bytes()
 
 
 INVALID = {
