@@ -95,8 +95,9 @@ dead.rename(columns=figures.LABELS).round(2)
 
 # %% mystnb={"figure": {"name": "fig-width-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the width; living networks."}, "image": {"alt": "Sparsity against width for five activations: ReLU highest, StochA about half of it, Gumbel lower, SiLU and the learnable mixture near zero."}}
 living = points[~points["dead"]]
-figures.sweep(living, "sparsity", "width", run="network", log=True)
 plt.ylim(-0.02, 0.8)
+axes = figures.sweep(living, "sparsity", "width", run="network", log=True)
+axes.set_ylabel("share of tiny activations")
 plt.show()
 
 # %% tags=["remove-input"]
@@ -122,8 +123,9 @@ for name in ("relu", "stocha", "learnable_stoch"):
 
 # %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA: near one half at widths 2 and 4, about 0.6 at 8, about 0.8 at 16 and 32."}} tags=["remove-input"]
 gated = living.dropna(subset=["alpha"])
-figures.sweep(gated, "alpha", "width", run="network", log=True)
-plt.axhline(0.5, color="0.6", linewidth=0.8)
+axes = figures.sweep(gated, "alpha", "width", run="network", log=True)
+axes.axhline(0.5, color="0.6", linewidth=0.8)
+axes.set_ylabel("mean gate value α")
 plt.show()
 
 # %% tags=["remove-input"]

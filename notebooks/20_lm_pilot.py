@@ -101,6 +101,7 @@ rows = recall.assign(tokens=recall["tokens"] / 1e6)
 axes = figures.runs_over_epochs(rows, "gain", x="tokens", hue="arm", run="seed", kind="t")
 axes.axhline(0.5, color="grey", linestyle="--", linewidth=1)
 axes.set(xlabel="tokens / millions", ylabel="worth of the context / nats")
+figures.legend_below(axes.figure)
 plt.show()
 
 # %% tags=["remove-input"]

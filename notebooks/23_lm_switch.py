@@ -58,9 +58,9 @@ run.table("switch_loss", losses)
 run.table("switch_layers", layers)
 
 
-def along(rows, column, ax, legend=None, hue="arm", names=None):
+def along(rows, column, ax, hue="arm", names=None):
     """Draw `column` over the steps after the switch, each seed thin."""
-    look = {"hue": hue, "run": "seed", "kind": "t", "names": names, "legend": legend}
+    look = {"hue": hue, "run": "seed", "kind": "t", "names": names, "legend": None}
     figures.runs_over_epochs(rows, column, x="place", ax=ax, **look)
     shown = sorted(rows["place"].unique())
     ax.set_xticks(shown, [ticks[place] for place in shown])
@@ -74,9 +74,10 @@ groups = {
 }
 figure, panels = plt.subplots(1, 2, sharey=True)
 for panel, (title, chosen) in zip(panels, groups.items(), strict=True):
-    along(losses[chosen].sort_values("arm", kind="stable"), "rise", panel, "legend")
+    along(losses[chosen].sort_values("arm", kind="stable"), "rise", panel)
     panel.set(title=title, ylabel="change of the loss / nats")
 panels[1].set_ylabel("")
+figures.legend_below(figure)
 plt.show()
 
 # %% tags=["remove-input"]

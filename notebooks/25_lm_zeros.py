@@ -99,7 +99,7 @@ for place, arm in enumerate(chosen):
     axes.plot(at, rows["sparsity_live"], **look | {"markerfacecolor": "none", "label": None})
 axes.set(xlabel="layer", ylabel="share of zeros", ylim=(0, 1))
 axes.set_xticks(sorted(own["layer"].unique() + 1))
-plt.gcf().legend(loc="outside lower center", ncols=2)
+figures.legend_below(axes.figure)
 plt.show()
 
 # %% tags=["remove-input"]
@@ -124,7 +124,7 @@ for panel, (among, rows) in zip(panels, joint.groupby("among"), strict=True):
     panel.set(title=among, xlabel="tokens together (k)", ylabel="zero at all of them", ylim=(0, 1))
     panel.set_xticks(sorted(rows["tokens"].unique()), sorted(rows["tokens"].unique()))
     panel.label_outer()
-figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+figures.legend_below(figure)
 plt.show()
 
 # %% tags=["remove-input"]
@@ -157,7 +157,7 @@ for arm in lines:
     mean = rows.groupby("threshold")[["sparsity", "cost"]].mean()
     axes.plot(mean["sparsity"], mean["cost"], ms=4, **looks[arm])
 axes.set(xlabel="share of zeros", ylabel="rise of the loss / nats", xlim=(0, 1), ylim=(-0.01, 0.2))
-axes.legend()
+figures.legend_below(axes.figure)
 plt.show()
 
 # %% tags=["remove-input"]

@@ -84,7 +84,7 @@ def draw(table):
 def shown(table, uuid, **formats):
     formats = {WORDS.get(name, name): spec for name, spec in formats.items()}
     style = table.rename(columns=WORDS).style.set_uuid(uuid)
-    return style.format(formats, na_rep="").hide(axis="index")
+    return style.format(formats, na_rep="", escape="html").hide(axis="index")
 
 
 # %% mystnb={"figure": {"name": "fig-lmspeed-recorded", "caption": "How much of the machine's matrix-product speed a training step turns into model FLOPs, recorded at full scale: medians over rounds, lines from quartile to quartile."}, "image": {"alt": "Horizontal bars, one a way to make a training step, of the fraction of a matrix product's speed, with quartiles; a vertical line at 1, the matrix product."}} tags=["hide-input"]

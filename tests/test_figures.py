@@ -162,9 +162,15 @@ def test_estimates_show_a_dot_a_run(ax: Axes, curves: pd.DataFrame) -> None:
 
 
 def test_sweep_and_distribution_draw_every_run(ax: Axes, curves: pd.DataFrame) -> None:
+    curves["val_loss"] += 9.0 * (curves["activation"] == "relu")
     figures.sweep(curves, "val_loss", "epoch", log=True, ax=ax)
     assert ax.get_xscale() == "log"
     assert len(ax.lines) == 2 * (4 + 1)
+    last = curves[curves["epoch"] == 5].groupby("activation")["val_loss"].mean()
+    ends = {note.get_text(): note.xy[1] for note in ax.texts}  # type: ignore[attr-defined]
+    for name, label in (("silu", "SiLU"), ("relu", "ReLU")):
+        height = ax.transAxes.transform((1, ends[label]))
+        assert ax.transData.inverted().transform(height)[1] == pytest.approx(last[name])
     figure, other = plt.subplots()
     figures.distribution(curves, "val_loss", bins=5, ax=other)
     assert len(other.patches) == 2 * (4 + 1)

@@ -10,6 +10,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 _SUMMARY = re.compile(r"<summary\b[^>]*>.*?</summary>", re.DOTALL)
+_CODE_STYLE = re.compile(r"<style>pre \{.*?</style>", re.DOTALL)
 _EMPTY_HEADING = re.compile(r"<th\b([^>]*)>\s*(?:<p>\s*</p>)?\s*</th>")
 _SEARCH = re.compile(
     r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
@@ -17,7 +18,10 @@ _SEARCH = re.compile(
 
 
 def mended(html: str) -> str:
-    """A page's body with text, not paragraphs, in summaries; no empty heading; roles that exist."""
+    """A page's body with text, not paragraphs, in summaries; no empty heading; roles that exist;
+    without the colours that IPython gives code it shows: the theme has its own.
+    """
+    html = _CODE_STYLE.sub("", html)
     html = _SUMMARY.sub(lambda found: re.sub(r"<(/?)p\b", r"<\1span", found.group()), html)
     return _EMPTY_HEADING.sub(r"<td\1></td>", html).replace(
         'role="doc-biblioentry"', 'role="listitem"'

@@ -254,7 +254,8 @@ def sweep(
     """Draw `y` against a swept parameter `x`: runs thin, means marked and joined, interval shaded.
 
     Parameters as in `runs_over_epochs`; `log` makes the x axis logarithmic, ticked where it was
-    swept; without a column `hue` there is one line. Returns the axes.
+    swept; without a column `hue` there is one line. Each line is labelled at its end: set the y
+    axis first. Returns the axes.
     """
     ax = ax or plt.gca()
     if log:
@@ -263,14 +264,15 @@ def sweep(
         ax.set_xticks(swept, [f"{value:g}" for value in swept])
         ax.minorticks_off()
     looks = look(df[hue]) if hue in df else {}
+    ends: list[tuple[float, str, str]] = []
     for level, rows in _levels(df, hue):
         shape = dict(looks.get(level) or look(["relu"])["relu"] | {"label": y})
         shape["label"] = (names or {}).get(level, shape["label"])
-        _trace(ax, rows, x, y, run, kind, shape)
+        ends.append((_trace(ax, rows, x, y, run, kind, shape), shape["label"], shape["color"]))
     ax.set_xlabel(x.replace("_", " "))
     ax.set_ylabel(y.replace("_", " "))
     if looks:
-        ax.legend()
+        _label_ends(ax, float(df[x].max()), ends)
     return ax
 
 
@@ -531,6 +533,7 @@ def _rows_of_dots(
 
 def _label_ends(ax: Axes, right: float, ends: list[tuple[float, str, str]]) -> None:
     """Write each label beside the end of its line, pushed apart where lines end together."""
+    ax.autoscale_view()  # limits are settled late: the transform alone would have earlier ones
     to_axes = ax.transData + ax.transAxes.inverted()
     heights = [float(to_axes.transform((right, height))[1]) for height, _, _ in ends]
     gap, floor = 0.07, -np.inf

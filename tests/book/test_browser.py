@@ -5,8 +5,9 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 
 import nbformat
@@ -109,6 +110,23 @@ def typeset(page) -> None:
     )
 
 
+@cache
+def axe() -> str:
+    """The source of axe-core, which a package carries."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+
+def violations(page) -> list[str]:
+    """What axe-core finds: rule and element."""
+    page.evaluate(axe())
+    found = page.evaluate("async () => (await axe.run()).violations")
+    return [
+        f"{each['id']}: {' '.join(map(str, node['target']))}: {node['failureSummary']}"
+        for each in found
+        for node in each["nodes"]
+    ]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*toc_pages(), "search"])
 def test_page(browser, site: str, book_html: Path, name: str, theme: str) -> None:
@@ -139,11 +157,16 @@ def test_page(browser, site: str, book_html: Path, name: str, theme: str) -> Non
             filters = images.evaluate_all("all => all.map(i => getComputedStyle(i).filter)")
             assert all("invert" in applied for applied in filters)
 
+        assert not violations(page)
+
         page.set_viewport_size(NARROW)
         inner, outer = page.evaluate(
             "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
         assert inner <= outer
+        # letters of 10 pt in a picture of 200 dpi have 27.8 pixels: 11 of the page's at least
+        shown = "all => all.map(i => i.getBoundingClientRect().width / i.naturalWidth)"
+        assert all(scale > 0.39 for scale in images.evaluate_all(shown))
 
 
 def test_the_book_has_equations_figures_and_data(book_html: Path) -> None:

@@ -198,6 +198,17 @@ def test_no_page_has_what_html_forbids(book_html: Path, what: str) -> None:
         assert not re.findall(INVALID[what], parsed(path).html), path.name
 
 
+def test_every_page_is_parsed_without_an_error(book_html: Path) -> None:
+    import html5lib  # of the checks' packages only
+
+    wrong = []
+    for path in built_pages(book_html):
+        parser = html5lib.HTMLParser()
+        parser.parse(parsed(path).html)
+        wrong += [f"{path.name}: {where} {what}" for where, what, _ in parser.errors]
+    assert not wrong
+
+
 def test_only_pages_with_equations_load_mathjax(book_html: Path) -> None:
     pages = {name: parsed(book_html / f"{name}.html") for name in toc_pages()}
     loading = {name for name, page in pages.items() if "mathjax/" in " ".join(page.loads)}

@@ -81,6 +81,7 @@ def test_no_heading_is_empty_and_no_column_is_lost() -> None:
     index = pd.Index(["relu"], name="activation")
     deep = name_index(pd.DataFrame([[1.5, 0.5]], columns=columns, index=index).to_html())
     assert headings(deep) == ["loss", "networks", "all", "living", "activation"]
+    assert "halign" not in deep
     plain = name_index(pd.DataFrame({"loss": [1.5]}, index=[0])._repr_html_())
     assert headings(plain) == ["loss"]
     assert "<td></td>" in plain
