@@ -45,7 +45,7 @@ def test_a_job_cancelled_when_its_run_is_finished_loses_nothing(make_place, wait
         wait_for(lambda: place.counts()["running"] == 1)
         process = place.start(*place.snakemake("--cores", 1))
         # It waits for the run that is made by hand, and is killed when that one is there.
-        members = wait_for(lambda: descendants(process.pid, "stocha run"))
+        members = wait_for(lambda: descendants(process.pid, "stocha sweep run"))
         for member in members:
             member.suspend()
     assert by_hand.wait(60) == 0

@@ -54,22 +54,28 @@ def run(
         int | None, typer.Option("--threads", "-t", help="Numeric threads a point.")
     ] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Run failed points again.")] = False,
+    point: Annotated[
+        str | None, typer.Option("--point", metavar="RUN", help="Only the point of this run.")
+    ] = None,
     outside: Outside = False,
 ) -> int:
     """Execute the points that are not done; exit code 1 where any has failed at the end."""
     sweep = read_sweep(path, outside)
     threads = threads_per_job(jobs, threads)
+    if point is not None:
+        own = sweep.points[sweep.place(point)]
+        return exit_code(perform(make_requests([(sweep.notebook, own)], threads), jobs))
     state = read_state(sweep)
     again: tuple[Status, ...] = ("failed",) if retry else ()
     wanted = state.with_status("waiting", "running", *again)
     done = state.count("done") + state.count("recorded")
-    requests = make_requests(((sweep.notebook, point) for point, _ in wanted), threads)
+    requests = make_requests(((sweep.notebook, one) for one, _ in wanted), threads)
     print(f"{sweep.name}: {done} of {len(sweep.points)} points done before", file=sys.stderr)
     outcomes = perform([replace(r, note=sweep.label(dict(r.parameters))) for r in requests], jobs)
     failed = read_state(sweep).with_status("failed")
-    for point, failed_run in failed:
-        page = sweep.notebook.run(point)
-        print(f"failed: {failed_run.id}  {sweep.label(point)}  {page.failed}")
+    for one, failed_run in failed:
+        kept = sweep.notebook.run(one).failed
+        print(f"failed: {failed_run.id}  {sweep.label(one)}  {kept}")
     if failed:
         print(f"{len(failed)} failed; to try again: stocha sweep run {path} --retry")
     return exit_code(outcomes) or int(bool(failed))

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from stocha.base.errors import UserError
 
 Key = tuple[str | int, ...]
-_BYTES, _PARTS, _DEPTH = 1_000_000, 100_000, 30
+T = TypeVar("T")
+_LENGTH, _PARTS, _DEPTH = 1_000_000, 100_000, 30
 """The most that is read: aliases of aliases would grow without end."""
 
 
@@ -30,6 +31,29 @@ class Located:
         where = f"{self.path}:{self.lines.get(known, 1)}"
         return UserError(f"{where}: {dotted}: {message}" if dotted else f"{where}: {message}")
 
+    def mapping(self, key: Key, known: tuple[str, ...] | None = None) -> dict[str, Any]:
+        """The mapping at `key`, empty where there is none; UserError where something else is, or a
+        key that is not `known`."""
+        found = self._part(key, dict, "mapping")
+        for name in found:
+            if known is not None and name not in known:
+                raise self.mistake((*key, name), f"unknown key; known are {', '.join(known)}")
+        return found
+
+    def sequence(self, key: Key) -> list[Any]:
+        """The list at `key`, empty where there is none; UserError where something else is."""
+        return self._part(key, list, "list")
+
+    def _part(self, key: Key, kind: type[T], word: str) -> T:
+        found = self.data
+        for step in key:
+            found = found[step] if isinstance(step, int) else found.get(step)
+            if found is None:
+                return kind()
+        if not isinstance(found, kind):
+            raise self.mistake(key, f"must be a {word}")
+        return found
+
 
 def read_located(path: Path) -> Located:
     """Read the YAML file at `path`.
@@ -38,15 +62,12 @@ def read_located(path: Path) -> Located:
         UserError: the file is missing, is not YAML, has a key twice, or is beyond all measure.
     """
     try:
-        data = path.read_bytes()
-        if len(data) > _BYTES:
-            raise UserError(f"{path}: {len(data)} bytes: allowed: at most {_BYTES}")
-        text = data.decode()
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(f"cannot read {path}: {reason}") from None
+    if len(text) > _LENGTH:
+        raise UserError(f"{path}: {len(text)} characters: allowed: at most {_LENGTH}")
     reader = _Reader(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -30,7 +30,7 @@ from stocha.base.parameters import Value
 from stocha.base.paths import project_root
 from stocha.study.notebooks import Notebook, read_notebook
 from stocha.study.results import canonical
-from stocha.study.runs import Entry, Run
+from stocha.study.runs import Entry
 from stocha.study.sweeps.located import Key, Located, read_located
 
 _KEYS = ("notebook", "fixed", "grid", "zip", "points", "exclude", "seeds", "collect", "page")
@@ -75,7 +75,7 @@ class Sweep:
         return self.path.stem
 
     @functools.cached_property
-    def pages(self) -> tuple[Run, ...]:
+    def pages(self) -> tuple[Entry, ...]:
         """The executed notebook of every point."""
         return tuple(self.notebook.run(point) for point in self.points)
 
@@ -84,6 +84,19 @@ class Sweep:
         """What every point makes: an experiment's result, else the executed notebook."""
         results = map(self.notebook.result, self.points)
         return tuple(found or page for found, page in zip(results, self.pages, strict=True))
+
+    @functools.cached_property
+    def _places(self) -> dict[str, int]:
+        return {run.id: number for number, run in enumerate(self.runs)}
+
+    def place(self, run_id: str) -> int:
+        """The index of the point whose run is `run_id`; UserError where there is none any more."""
+        if run_id in self._places:
+            return self._places[run_id]
+        raise UserError(
+            f"run {run_id}: not of {self.path} as it is now: the sweep, its notebook or the "
+            "library has changed since it was handed out: start again"
+        )
 
     def label(self, point: Point) -> str:
         """The point's swept parameters in words."""
@@ -106,17 +119,13 @@ def read_sweep(path: str | Path, outside: bool = False) -> Sweep:
     document = read_located(path)
     if not isinstance(document.data, dict):
         raise document.mistake((), f"must be a mapping with the keys {', '.join(_KEYS)}")
-    _known_keys(document, (), _KEYS)
+    document.mapping((), _KEYS)
     notebook = _notebook(document, outside)
     points = _points(document, notebook)
-    swept = tuple(
-        parameter.name
-        for parameter in notebook.declaration.parameters
-        if any(point[parameter.name] != points[0][parameter.name] for point in points)
-    )
+    names = (parameter.name for parameter in notebook.declaration.parameters)
+    swept = tuple(name for name in names if any(point[name] != points[0][name] for point in points))
     collect = _collect(document)
-    page = _page(document, swept, collect)
-    return Sweep(path, notebook, tuple(points), swept, collect, page)
+    return Sweep(path, notebook, tuple(points), swept, collect, _page(document, swept, collect))
 
 
 def _notebook(document: Located, outside: bool) -> Notebook:
@@ -133,8 +142,7 @@ def _notebook(document: Located, outside: bool) -> Notebook:
 
 
 def _page(document: Located, swept: Sequence[str], collect: Collect) -> dict[str, Any]:
-    page = _mapping(document, ("page",))
-    _known_keys(document, ("page",), _PAGE)
+    page = document.mapping(("page",), _PAGE)
     for name, value in page.items():
         if name in ("log_x", "log_y"):
             allowed = "true, false" if type(value) is not bool else ""
@@ -149,67 +157,52 @@ def _page(document: Located, swept: Sequence[str], collect: Collect) -> dict[str
 
 
 def _points(document: Located, notebook: Notebook) -> list[Point]:
-    configurations = _configurations(document, notebook)
+    fixed = _assignments(document, notebook, ("fixed",))
+    grid, zipped = (_columns(document, notebook, key) for key in ("grid", "zip"))
     explicit, excluded = (_listed(document, notebook, key) for key in ("points", "exclude"))
     seeds = _seeds(document, notebook)
+    groups: dict[str, Mapping[str, Any]] = {"fixed": fixed, "grid": grid, "zip": zipped}
+    for (first, ours), (second, theirs) in itertools.combinations(groups.items(), 2):
+        for name in ours.keys() & theirs.keys():
+            raise document.mistake((second, name), f"stands in `{first}` already")
     if seeds != [None]:
-        groups = ("fixed", "grid", "zip")
-        taken = [key for key in groups if "seed" in _mapping(document, (key,))]
-        points_with = (f"points.{n}" for n, point in enumerate(explicit) if "seed" in point)
-        for key in (*taken, *points_with):
+        groups |= {f"points.{n}": point for n, point in enumerate(explicit)}
+        for key in (key for key, group in groups.items() if "seed" in group):
             raise document.mistake(("seeds",), f"`seed` stands in `{key}` already")
-    if len(configurations) * len(seeds) > _POINTS:
-        count = len(configurations) * len(seeds)
+    lengths = {name: len(values) for name, values in zipped.items()}
+    if len(set(lengths.values())) > 1:
+        raise document.mistake(("zip",), f"lists of unequal length: {lengths}")
+    pairs = [dict(zip(zipped, row, strict=True)) for row in zip(*zipped.values(), strict=True)]
+    if math.prod(map(len, grid.values())) * max(len(pairs), 1) > _POINTS:
+        raise document.mistake(("grid",), f"allowed: at most {_POINTS} points")
+    product = (
+        dict(zip(grid, combination, strict=True)) | pair
+        for combination in itertools.product(*grid.values())
+        for pair in pairs or [{}]
+    )
+    generated: Iterable[Point] = product if grid or zipped or not explicit else ()
+    configurations = [fixed | one for one in itertools.chain(generated, explicit)]
+    if (count := len(configurations) * len(seeds)) > _POINTS:
         raise document.mistake((), f"{count} points: allowed: at most {_POINTS}")
     points: dict[str, Point] = {}
-    for seed in seeds:
-        for configuration in configurations:
-            given = configuration | ({} if seed is None else {"seed": seed})
-            point = notebook.declaration.resolve(given)
-            if not any(_matches(point, rule) for rule in excluded):
-                points.setdefault(json.dumps(canonical(point)), point)
+    for seed, configuration in itertools.product(seeds, configurations):
+        given = configuration | ({} if seed is None else {"seed": seed})
+        point = notebook.declaration.resolve(given)
+        if not any(rule.items() <= point.items() for rule in excluded):
+            points.setdefault(json.dumps(canonical(point)), point)
     if not points:
         raise document.mistake((), "no point is left: give grid, zip, points or seeds")
     return list(points.values())
 
 
-def _configurations(document: Located, notebook: Notebook) -> list[Point]:
-    """Points without their seed, in the order of the file."""
-    fixed = _assignments(document, notebook, ("fixed",))
-    grid = _columns(document, notebook, "grid")
-    zipped = _columns(document, notebook, "zip")
-    _disjoint(document, {"fixed": fixed, "grid": grid, "zip": zipped})
-    lengths = {name: len(values) for name, values in zipped.items()}
-    if len(set(lengths.values())) > 1:
-        raise document.mistake(("zip",), f"lists of unequal length: {lengths}")
-    pairs = [dict(zip(zipped, row, strict=True)) for row in zip(*zipped.values(), strict=True)] or [
-        {}
-    ]
-    explicit = _listed(document, notebook, "points")
-    if math.prod(map(len, grid.values())) * len(pairs) > _POINTS:
-        raise document.mistake(("grid",), f"allowed: at most {_POINTS} points")
-    product = (
-        dict(zip(grid, combination, strict=True)) | pair
-        for combination in itertools.product(*grid.values())
-        for pair in pairs
-    )
-    generated: Iterable[Point] = product if grid or zipped or not explicit else ()
-    return [fixed | configuration for configuration in itertools.chain(generated, explicit)]
-
-
 def _listed(document: Located, notebook: Notebook, key: str) -> list[Point]:
     """The mappings from parameter to value that stand in the list `key`."""
-    for number, given in enumerate(_sequence(document, (key,))):
+    points = []
+    for number, given in enumerate(document.sequence((key,))):
         if not isinstance(given, dict) or not given:
             raise document.mistake((key, number), "must be a mapping from parameter to value")
-    return [
-        _assignments(document, notebook, (key, number))
-        for number in range(len(_sequence(document, (key,))))
-    ]
-
-
-def _matches(point: Point, rule: Point) -> bool:
-    return all(point[name] == value for name, value in rule.items())
+        points.append(_assignments(document, notebook, (key, number)))
+    return points
 
 
 def _seeds(document: Located, notebook: Notebook) -> list[Value]:
@@ -227,7 +220,7 @@ def _seeds(document: Located, notebook: Notebook) -> list[Value]:
 def _columns(document: Located, notebook: Notebook, key: str) -> dict[str, list[Value]]:
     """A mapping from parameter to list of values, each checked."""
     columns = {}
-    for name, values in _mapping(document, (key,)).items():
+    for name, values in document.mapping((key,)).items():
         if not isinstance(values, list) or not values:
             raise document.mistake((key, name), "must be a list of values, not empty")
         columns[name] = [
@@ -240,7 +233,7 @@ def _columns(document: Located, notebook: Notebook, key: str) -> dict[str, list[
 def _assignments(document: Located, notebook: Notebook, key: Key) -> Point:
     return {
         name: _value(document, notebook, (*key, name), name, value)
-        for name, value in _mapping(document, key).items()
+        for name, value in document.mapping(key).items()
     }
 
 
@@ -256,15 +249,8 @@ def _at(document: Located, key: Key, check: Callable[[], T]) -> T:
         raise document.mistake(key, str(error)) from None
 
 
-def _disjoint(document: Located, groups: Mapping[str, Mapping[str, Any]]) -> None:
-    for (first, ours), (second, theirs) in itertools.combinations(groups.items(), 2):
-        for name in ours.keys() & theirs.keys():
-            raise document.mistake((second, name), f"stands in `{first}` already")
-
-
 def _collect(document: Located) -> Collect:
-    given = _mapping(document, ("collect",))
-    _known_keys(document, ("collect",), _COLLECT)
+    given = document.mapping(("collect",), _COLLECT)
     table = given.get("table")
     if table is not None and not _is_name(table):
         raise document.mistake(("collect", "table"), "must be the name of a table of the run")
@@ -274,42 +260,9 @@ def _collect(document: Located) -> Collect:
         if not isinstance(names, list) or not all(map(_is_name, names)):
             raise document.mistake(("collect", key), f"must be a list of names of {key}")
         named[key] = tuple(names)
-    return Collect(table, named["metrics"], named["tables"])
+    return Collect(table, **named)
 
 
 def _is_name(value: Any) -> bool:
     """Usable as a file's name, and no path."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
-
-
-def _known_keys(document: Located, key: Key, known: tuple[str, ...]) -> None:
-    for name in _mapping(document, key) if key else document.data:
-        if name not in known:
-            raise document.mistake((*key, name), f"unknown key; known are {', '.join(known)}")
-
-
-def _mapping(document: Located, key: Key) -> dict[str, Any]:
-    found = _part(document, key)
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise document.mistake(key, "must be a mapping")
-    return found
-
-
-def _sequence(document: Located, key: Key) -> list[Any]:
-    found = _part(document, key)
-    if found is None:
-        return []
-    if not isinstance(found, list):
-        raise document.mistake(key, "must be a list")
-    return found
-
-
-def _part(document: Located, key: Key) -> Any:
-    found = document.data
-    for step in key:
-        found = found[step] if isinstance(step, int) else found.get(step)
-        if found is None:
-            return None
-    return found

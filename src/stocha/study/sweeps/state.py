@@ -8,7 +8,7 @@ from typing import Literal
 
 from stocha.base.paths import results_root
 from stocha.study.recorded import Record, read_record
-from stocha.study.runs import Entry, Run
+from stocha.study.runs import Entry
 from stocha.study.sweeps.specification import Point, Sweep
 
 Status = Literal["done", "recorded", "running", "failed", "waiting"]
@@ -60,7 +60,7 @@ def read_state(sweep: Sweep) -> State:
     return State(sweep, tuple(_status(*place) for place in places), record, tuple(recorded))
 
 
-def _status(made: Entry, page: Run, recorded: str | None) -> Status:
+def _status(made: Entry, page: Entry, recorded: str | None) -> Status:
     if made.is_done():
         return "done"
     if recorded is not None:
