@@ -85,7 +85,7 @@ def address(run_id: str) -> str:
     page = pages.get(run_id)
     if not (links and page and page.notebook.is_file()):
         return f"`{run_id}`"
-    return f"[{run_id}]({Path('../..', page.stem, page.id, page.notebook.name).as_posix()})"
+    return f"[{run_id}]({Path('../..', page.group, page.id, page.notebook.name).as_posix()})"
 
 
 runs = points.groupby("run_id", sort=False)[[*spec.swept, y]].first().reset_index()

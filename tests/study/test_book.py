@@ -10,15 +10,15 @@ from stocha.base.paths import project_root, results_root
 from stocha.base.recorded import write_provenance
 from stocha.study.book import _build, build_book, publish, sweep_pages
 from stocha.study.execution_page import execution_page
-from stocha.study.runs import Run
+from stocha.study.runs import Entry
 
 
 @pytest.fixture
 def finished(store):
     """A finished run made by hand: a notebook that links to its table."""
 
-    def make(stem: str, loss: float = 0.5) -> Run:
-        run = Run(stem, "0123456789ab")
+    def make(stem: str, loss: float = 0.5) -> Entry:
+        run = Entry(stem, "0123456789ab")
         folder = run.start()
         (folder / "tables").mkdir()
         (folder / "tables" / "curve.csv").write_text(f"loss\n{loss}\n")

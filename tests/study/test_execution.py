@@ -14,7 +14,7 @@ import pytest
 
 from stocha.base.paths import project_root
 from stocha.study.notebooks import read_notebook
-from stocha.study.runs import Run
+from stocha.study.runs import Entry
 
 pytestmark = pytest.mark.notebooks
 
@@ -29,7 +29,7 @@ run.table("curve", pd.DataFrame({"epoch": range(epochs)}))
 """
 
 
-def run_of(path: Path, **given) -> Run:
+def run_of(path: Path, **given) -> Entry:
     notebook = read_notebook(path)
     return notebook.run(notebook.declaration.resolve(given))
 
@@ -51,7 +51,7 @@ def test_a_run_leaves_what_the_design_says(stocha, make_notebook):
     assert run.table("curve").read_text() == "epoch,loss\n0,0.25\n1,0.125\n"
     assert json.loads((run.folder / "metrics.json").read_text()) == {"final": 0.125}
     provenance = run.provenance()
-    assert provenance["run_id"] == run.run_id
+    assert provenance["run_id"] == run.id
     assert provenance["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert provenance["seconds"] > 0
     executed = nbformat.read(run.notebook, as_version=4)

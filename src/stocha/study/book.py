@@ -31,7 +31,7 @@ from stocha.study.commands import (
 from stocha.study.execution_page import execution_page
 from stocha.study.notebooks import Notebook, all_notebooks, read_notebook
 from stocha.study.recorded import all_records
-from stocha.study.runs import Run
+from stocha.study.runs import Entry
 from stocha.study.sweeps.collection import table_path
 from stocha.study.sweeps.specification import read_sweep
 
@@ -113,7 +113,7 @@ def sweep_pages() -> list[Page]:
     ]
 
 
-def publish(runs: Mapping[str, Run], folder: Path, titles: Mapping[str, str]) -> None:
+def publish(runs: Mapping[str, Entry], folder: Path, titles: Mapping[str, str]) -> None:
     """Make `folder` hold exactly the executed notebooks and tables of `runs` (name of the page →
     run) and the execution page; `titles` are those of pages that do not have their notebook's.
 

@@ -27,7 +27,7 @@ from stocha.study.handoff import (
     reduced_at,
 )
 from stocha.study.notebooks import Notebook
-from stocha.study.runs import Entry, Run
+from stocha.study.runs import Entry
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -57,7 +57,7 @@ class Request:
     """Wait where another process makes the same run; else end as busy."""
 
     @functools.cached_property
-    def run(self) -> Run:
+    def run(self) -> Entry:
         """Its place in the run store."""
         return self.notebook.run(self.parameters)
 
@@ -73,14 +73,14 @@ class Request:
     @property
     def label(self) -> str:
         """A short name for progress lines."""
-        return " ".join(filter(None, (self.notebook.stem, self.run.run_id, self.note)))
+        return " ".join(filter(None, (self.notebook.stem, self.run.id, self.note)))
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a request."""
 
-    run: Run
+    run: Entry
     status: Literal["done", "skipped", "failed", "busy"]
     """`busy`: another process makes this run now, and the request did not want to wait."""
     seconds: float = 0.0
@@ -257,7 +257,7 @@ def _clean(executed: "NotebookNode", request: Request) -> None:
     reduced = reduced_at(scales, request.parameters)
     executed.metadata.pop("papermill", None)
     executed.metadata["stocha"] = {
-        "run_id": request.run.run_id,
+        "run_id": request.run.id,
         "source": notebook.source,
         "scale": scale,
         "reduced": bool(reduced),
@@ -274,7 +274,7 @@ def _describe(folder: Path, request: Request, began: datetime.datetime, seconds:
         folder / "provenance.json",
         {
             "notebook": request.notebook.source,
-            "run_id": request.run.run_id,
+            "run_id": request.run.id,
             "hashes": request.notebook.hashes,
             "science": request.notebook.science,
             "code": request.notebook.code,

@@ -9,7 +9,7 @@ from typing import Any
 
 from stocha.base.files import read_json
 from stocha.base.recorded import PROVENANCE, read_provenance
-from stocha.study.runs import Run
+from stocha.study.runs import Entry
 
 _HEAD = """# How these pages were executed
 
@@ -28,7 +28,7 @@ summed. *With changes* says that a file differed from the commit or was not in i
 """
 
 
-def execution_page(runs: Mapping[str, Run], results: Path) -> str:
+def execution_page(runs: Mapping[str, Entry], results: Path) -> str:
     """Markdown: one table of all runs, one of the folders recorded in `results`, then parameters,
     versions and hashes of each run."""
     records = [(name, run, run.provenance()) for name, run in runs.items()]
@@ -38,7 +38,7 @@ def execution_page(runs: Mapping[str, Run], results: Path) -> str:
         (
             (
                 f"[{name}]({name}.ipynb)",
-                f"`{run.run_id}`",
+                f"`{run.id}`",
                 f"{record['seconds']:.1f} s",
                 str(record["threads"]),
                 record["cpu"],

@@ -18,7 +18,7 @@ from stocha.base.parameters import Declaration, Value
 from stocha.base.paths import project_root
 from stocha.study.cells import read_declaration
 from stocha.study.results import canonical, result_entry
-from stocha.study.runs import RESULTS, Entry, Run
+from stocha.study.runs import RESULTS, Entry
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -155,11 +155,11 @@ class Notebook:
                 raise UserError(f"{self.stem}: {error}") from None
         return given
 
-    def run(self, resolved: Mapping[str, Value]) -> Run:
+    def run(self, resolved: Mapping[str, Value]) -> Entry:
         """The place of the page with these parameters."""
         text = json.dumps(canonical(resolved), sort_keys=True)
         name = digest(f"{self._identity}\n{text}".encode())[:_RUN_ID_LENGTH]
-        return Run(self.stem, name)
+        return Entry(self.stem, name)
 
     def result(self, resolved: Mapping[str, Value]) -> Entry | None:
         """The place of the experiment's result with these parameters; None where there is none."""

@@ -13,7 +13,7 @@ from stocha.base.paths import project_root, results_root
 from stocha.base.recorded import write_provenance
 from stocha.study.notebooks import Notebook, read_notebook
 from stocha.study.recorded import describe, file_hashes
-from stocha.study.runs import Run
+from stocha.study.runs import Entry
 
 _BEGIN, _END = "<!-- findings: written by `stocha readme` -->", "<!-- end of findings -->"
 _PICTURES = "book/static"
@@ -27,7 +27,7 @@ def record_runs(
 
     Nothing is copied where the full-scale run of one of them, as its source is now, is not done.
     """
-    runs: list[tuple[Notebook, Run]] = []
+    runs: list[tuple[Notebook, Entry]] = []
     for path in notebooks:
         notebook = read_notebook(path)
         resolved = _full(notebook)
@@ -41,9 +41,9 @@ def record_runs(
     return [_record(notebook, run) for notebook, run in runs]
 
 
-def _record(notebook: Notebook, run: Run) -> Path:
-    target = results_root() / run.stem
-    partial = target.with_name(f".{run.stem}.partial")
+def _record(notebook: Notebook, run: Entry) -> Path:
+    target = results_root() / run.group
+    partial = target.with_name(f".{run.group}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(run.folder / "tables", partial)
     for name in _RECORDED:
@@ -51,9 +51,7 @@ def _record(notebook: Notebook, run: Run) -> Path:
             shutil.copy2(run.folder / name, partial / name)
     about = run.provenance()
     experiments = sorted({result["experiment"] for result in about.get("results", ())})
-    own = describe(
-        notebook, experiments, about.get("commit"), _full(notebook), (), {run.run_id: ()}
-    )
+    own = describe(notebook, experiments, about.get("commit"), _full(notebook), (), {run.id: ()})
     write_provenance(partial, about | {"identity": own, "files": file_hashes(partial)})
     replace_folder(partial, target)
     return target

@@ -48,8 +48,9 @@ class Entry:
     """One place in the store, finished or not."""
 
     group: str
-    """The folder that it lies in, relative to the store."""
+    """The folder that it lies in, relative to the store: a page's is its notebook's name."""
     id: str
+    """The hash that names it."""
 
     @functools.cached_property
     def _home(self) -> Path:
@@ -74,6 +75,11 @@ class Entry:
     def failed(self) -> Path:
         """Where the remains of a failure are kept for reading."""
         return self._home / "failed" / self.id
+
+    @property
+    def notebook(self) -> Path:
+        """The executed notebook, where this is a page."""
+        return self.folder / f"{self.group}.ipynb"
 
     def table(self, name: str) -> Path:
         """The finished table `name`."""
@@ -167,25 +173,6 @@ class Entry:
     def provenance(self) -> dict[str, Any]:
         """The provenance of what is finished; empty where there is none."""
         return read_json(self.folder / "provenance.json") or {}
-
-
-class Run(Entry):
-    """The place of an executed notebook."""
-
-    @property
-    def stem(self) -> str:
-        """The notebook's name without folder and ending."""
-        return self.group
-
-    @property
-    def run_id(self) -> str:
-        """The hash that names the run."""
-        return self.id
-
-    @property
-    def notebook(self) -> Path:
-        """The executed notebook."""
-        return self.folder / f"{self.stem}.ipynb"
 
 
 def clear_leftovers() -> None:

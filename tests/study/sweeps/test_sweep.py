@@ -95,7 +95,7 @@ def test_plan_run_status_collect(stocha, sweep, tmp_path):
     assert list(table.columns) == ["run_id", "p", "best", "step", "loss"]
     assert table.groupby("p")["loss"].max().tolist() == [0.0, 0.5, 1.0]
     assert sorted(table["run_id"].unique()) == sorted(
-        r.run_id for r in read_sweep(path, outside=True).runs
+        r.id for r in read_sweep(path, outside=True).runs
     )
     assert stocha("sweep", "run", path, "--outside").returncode == 0
     assert sorted(executed(tmp_path)) == [0.0, 0.5, 1.0]
