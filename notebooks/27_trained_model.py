@@ -81,7 +81,7 @@ class Skipping(torch.nn.Module):
         super().__init__()
         self.activation = layer.activation
         matrices = *layer.gate_up.weight.detach().chunk(2), layer.down.weight.detach()
-        self.sparse = SparseFFN.from_linear(*matrices, method=method, threads=1)
+        self.sparse = SparseFFN(*matrices, method=method, threads=1)
         self.inputs, self.skipped = [], []
 
     def forward(self, x, noise=None):

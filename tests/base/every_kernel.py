@@ -65,7 +65,7 @@ def toy(activation: Activation) -> str:
 def sparse(method: str, activation: str, threads: int, weights: str | None = None) -> str:
     rng = np.random.default_rng(0)
     gate, up, down = (rng.standard_normal(s, np.float32) for s in ((150, 70), (150, 70), (70, 150)))
-    layer = SparseFFN.from_linear(
+    layer = SparseFFN(
         gate, up, down, activation=activation, method=method, threads=threads, weights=weights
     )
     return bits([layer(rng.standard_normal((2, 70), np.float32))])
@@ -107,7 +107,7 @@ def cases() -> dict[str, Callable[[], str]]:
         found[f"toy {act}"] = lambda act=act: toy(act)
     for case in (
         ("dense", "silu", 1), ("dense", "relu", 2), ("sparse", "relu", 1), ("sparse", "relu2", 2),
-        ("three_phase", "relu", 1), ("screened", "relu", 1), ("screened", "relu", 2),
+        ("screened", "relu", 1), ("screened", "relu", 2),
         ("sparse", "relu", 1, "int8"), ("dense", "silu", 2, "int8"),
         ("sparse", "relu", 1, "bfloat16"),
     ):  # fmt: skip

@@ -17,7 +17,7 @@ LAYER = """
     rng = np.random.default_rng(0)
     gate, up, down = (rng.standard_normal((16, 16), np.float32) for _ in range(3))
     def run(threads):
-        return SparseFFN.from_linear(gate, up, down, method="sparse", threads=threads)(gate[0])
+        return SparseFFN(gate, up, down, method="sparse", threads=threads)(gate[0])
 """
 
 

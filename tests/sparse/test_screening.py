@@ -121,7 +121,7 @@ def test_an_input_whose_int8_sums_overflow_is_not_screened():
     x = np.full(64, 3e37, np.float32)
     x[::2] *= 0.9
     layers = [
-        SparseFFN.from_linear(gate, gate, gate.T.copy(), method=method, threads=1)(x)
+        SparseFFN(gate, gate, gate.T.copy(), method=method, threads=1)(x)
         for method in ("dense", "screened")
     ]
     assert layers[0].any()
@@ -136,7 +136,7 @@ def test_an_input_whose_int8_sums_overflow_is_not_screened():
 def test_whatever_the_bits_the_screened_layer_is_the_unscreened_one(gate, x):
     up, down = np.ones((9, 33), np.float32), np.ones((3, 9), np.float32)
     results = [
-        SparseFFN.from_linear(gate, up, down, method=method, threads=1)(x)
+        SparseFFN(gate, up, down, method=method, threads=1)(x)
         for method in ("dense", "sparse", "screened")
     ]
     for result in results[1:]:

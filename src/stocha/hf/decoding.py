@@ -61,7 +61,7 @@ def sparse(model: PreTrainedModel, **options: Any) -> PreTrainedModel:
     """Make a model on the CPU decode with `SparseFFN` layers, in place; `model.generate` as usual.
 
     Parameters: `model` with ReLU or ReLU², float32 or bfloat16 (with SiLU too, where `threshold`
-    makes it an approximation); `options` of `SparseFFN.from_linear`: method, threshold, threads,
+    makes it an approximation); `options` of `SparseFFN`: method, threshold, threads,
     weights, break_even. Where the break-even points are to be measured, the first layer's stand for
     all.
     ReLU's are exact: what is skipped is zero. The sums are taken in another order than in a dense
@@ -76,7 +76,7 @@ def sparse(model: PreTrainedModel, **options: Any) -> PreTrainedModel:
     ffns: list[SparseFFN] = []
     for mlp in layers(model):
         weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        ffns.append(SparseFFN.from_linear(*weights, activation=activation, **options))
+        ffns.append(SparseFFN(*weights, activation=activation, **options))
         options.setdefault("break_even", ffns[0].break_even)
     return place(model, ffns)
 

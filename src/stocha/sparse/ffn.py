@@ -20,7 +20,7 @@ from stocha.sparse import kernels, screening, storage
 from stocha.sparse.vector import BLOCK
 
 ACTIVATIONS = {"relu": RELU, "relu2": RELU2, "silu": SILU}
-METHODS = ("auto", "dense", "sparse", "three_phase", "screened")
+METHODS = ("auto", "dense", "sparse", "screened")
 BATCH = 16  # inputs that share one pass over the weights; more are taken in turns
 SAFE = 2.0**126  # no partial sum bounded by this overflows, however it is ordered
 SAFE_INPUT = 2.0**118  # the same for sums of an input times int8 numbers
@@ -52,9 +52,9 @@ class SparseFFN:
 
     def __init__(
         self,
-        gate: NDArray[Any],
-        up: NDArray[Any],
-        down_rows: NDArray[Any],
+        gate: Any,
+        up: Any,
+        down: Any,
         *,
         activation: str = "relu",
         threshold: float = 0.0,
@@ -63,9 +63,15 @@ class SparseFFN:
         weights: str | None = None,
         break_even: BreakEven | None = None,
     ) -> None:
-        """Copy weights: gate, up [h, d], down_rows [h, d_out], float32, or bf16 as uint16.
+        """Build the layer from three linear maps without bias: torch modules, tensors or arrays.
 
-        The other parameters are those of `from_linear`.  Raises ValueError.
+        gate, up [h, d], down [d_out, h], float32 or bfloat16 (of numpy: uint16) on the CPU; they
+        are copied, down transposed, because its columns are needed one by one.  weights="bfloat16"
+        or "int8" rounds them once, int8 in groups of 32 inputs (of down: of outputs) with a scale
+        each, as Q8_0; the arithmetic stays float32, and exact then means the bits of the dense
+        method on the same rounded weights.  threshold: neurons with act ≤ threshold (|act| for
+        silu) are inactive.  method "auto" measures its break-even points here (some fifty passes)
+        unless they are given.  Raises ValueError.  Chapter: The sparse FFN, explained.
         """
         self.activation = _one_of("activation", activation, ACTIVATIONS)
         self.threshold = _number("threshold", threshold, 0, float)
@@ -76,19 +82,19 @@ class SparseFFN:
         if break_even is not None and not isinstance(break_even, BreakEven):
             raise ValueError(f"break_even={break_even!r}: allowed: a BreakEven, None")
         self.break_even = break_even
-        matrices = {"gate": gate, "up": up, "down_rows": down_rows}
-        given = {n: storage.checked(n, w, ("float32", "uint16"), 2) for n, w in matrices.items()}
-        shapes = [matrix.shape for matrix in given.values()]
-        if shapes[0] != shapes[1] or shapes[2][0] != shapes[0][0]:
-            raise ValueError(f"{_listed(given)}: allowed: gate, up [h, d], down_rows [h, d_out]")
-        if weights is None and len({matrix.dtype for matrix in given.values()}) > 1:
-            raise ValueError(f"{_listed(given)}: allowed: one dtype, or weights=…")
-        kind = weights or ("bfloat16" if given["gate"].dtype == np.uint16 else "float32")
-        self._shape = (*shapes[0], shapes[2][1])
-        largest = np.array([storage.largest(matrix) for matrix in given.values()])
-        if self._grouped and not np.isfinite(largest).all():
-            raise ValueError(f"{_listed(given)} with NaN or infinity: allowed: finite, for int8")
-        self._weights = tuple(storage.kept_as(kind, matrix) for matrix in given.values())
+        maps = {"gate": gate, "up": up, "down": down}
+        given = {name: storage.read(name, matrix) for name, matrix in maps.items()}
+        w1, w3, w2 = given.values()
+        shown = ", ".join(f"{name}={w.dtype} {list(w.shape)}" for name, w in given.items())
+        if w1.shape != w3.shape or w2.shape[1] != w1.shape[0]:
+            raise ValueError(f"{shown}: allowed: gate, up [h, d], down [d_out, h]")
+        if weights is None and len({w1.dtype, w3.dtype, w2.dtype}) > 1:
+            raise ValueError(f"{shown}: allowed: one dtype, or weights=…")
+        kind = weights or ("bfloat16" if w1.dtype == np.uint16 else "float32")
+        self._shape = (*w1.shape, w2.shape[0])
+        if self._grouped and not all(np.isfinite(storage.largest(w)) for w in given.values()):
+            raise ValueError(f"{shown} with NaN or infinity: allowed: finite, for int8")
+        self._weights = tuple(storage.kept_as(kind, matrix) for matrix in (w1, w3, w2.T))
         largest = np.array([storage.largest(matrix) for matrix in self._weights])
         self._largest = float(largest[:2].max())  # NaN if either is
         self._limit = SAFE if np.isfinite(largest).all() else -1.0
@@ -102,7 +108,7 @@ class SparseFFN:
             raise ValueError(f"method='screened': allowed with {what}: auto, dense, sparse")
         whole = numba.get_num_threads() if threads is None else threads
         self.threads = int(_number("threads", whole, 1, int))
-        self._spare: list[_Workspace] = []
+        self._spare: list[tuple[NDArray[Any], ...]] = []
         self.inactive: float | None = None  # fraction of neurons skipped in the last call
         self.candidates: float | None = None  # … of gate rows read in float32 in the last call
 
@@ -110,40 +116,6 @@ class SparseFFN:
         if name in self.__dict__ and name not in ("inactive", "candidates"):
             raise AttributeError(f"{name} is fixed when the layer is built; see `variant`")
         super().__setattr__(name, value)
-
-    @classmethod
-    def from_linear(
-        cls,
-        gate: Any,
-        up: Any,
-        down: Any,
-        *,
-        activation: str = "relu",
-        threshold: float = 0.0,
-        method: str = "auto",
-        threads: int | None = None,
-        weights: str | None = None,
-        break_even: BreakEven | None = None,
-    ) -> "SparseFFN":
-        """Build the layer from three linear maps without bias: torch modules, tensors or arrays.
-
-        gate, up [h, d], down [d_out, h], float32 or bfloat16 on the CPU; they are copied, down
-        transposed, because its columns are needed one by one.  weights="bfloat16" or "int8" rounds
-        them once, int8 in groups of 32 inputs (of down: of outputs) with a scale each, as Q8_0; the
-        arithmetic stays float32, and exact then means the bits of the dense method on the same
-        rounded weights.  threshold: neurons with act ≤ threshold (|act| for silu) are inactive.
-        method "auto" measures its break-even points here (some fifty passes) unless they are given.
-        Raises ValueError.  Chapter: The sparse FFN, explained.
-        """
-        matrices = {"gate": gate, "up": up, "down": down}
-        given = {name: storage.read(name, matrix) for name, matrix in matrices.items()}
-        w1, w3, w2 = given.values()
-        if w1.shape != w3.shape or w2.shape[1] != w1.shape[0]:
-            raise ValueError(f"{_listed(given)}: allowed: gate, up [h, d], down [d_out, h]")
-        return cls(
-            w1, w3, w2.T, activation=activation, threshold=threshold, method=method,
-            threads=threads, weights=weights, break_even=break_even,
-        )  # fmt: skip
 
     def variant(self, *, method: str | None = None, threads: int | None = None) -> "SparseFFN":
         """The same layer under another method or number of threads, sharing its weights."""
@@ -253,59 +225,38 @@ class SparseFFN:
             method = "dense"  # something may overflow or be NaN: zero times it is not zero
         elif method == "screened" and (self.screen is None or not size < SAFE_INPUT):
             method = "sparse"
+        screen = self.screen if method == "screened" else screening.NONE
+        assert screen is not None
         forked = os.getpid() != _PROCESS  # numba's thread pool does not survive a fork
         threads = 1 if forked else self.threads
+        run: Any = kernels.feed_forward_threads if threads > 1 else kernels.feed_forward
         space = self._take_workspace(x.shape[0])
-        tail = (space.gate, space.product, space.rows, space.sums, space.counts, threads, y)
         with _LAUNCH if threads > 1 else contextlib.nullcontext():
-            self._launch(method, threads > 1, x, squares, threshold, tail)
+            run(
+                *self._weights, screen.int8, screen.scale, screen.slack,
+                screening.norm_bounds(squares), screen.constant, x, ACTIVATIONS[self.activation],
+                threshold, method != "dense", *space, threads, y,
+            )  # fmt: skip
         neurons = self._shape[0]
-        candidates, active = space.counts.sum(axis=0)
+        candidates, active = space[-1].sum(axis=0)
         self.candidates, self.inactive = candidates / neurons, 1 - active / neurons
         self._spare.append(space)
 
-    def _launch(
-        self, method: str, threads: bool, x: Any, squares: Any, threshold: float, tail: Any
-    ) -> None:
-        weights, kind = self._weights, ACTIVATIONS[self.activation]
-        if method == "screened":
-            assert self.screen is not None
-            run: Any = kernels.screened_threads if threads else kernels.screened
-            screen = self.screen
-            norm = screening.norm_bounds(squares)
-            run(
-                *weights, screen.int8, screen.scale, screen.slack, norm, screen.constant,
-                x, kind, threshold, *tail,
-            )  # fmt: skip
-        elif method == "three_phase":
-            *space, _, y = tail
-            phases: Any = kernels.three_phases
-            phases(*weights, x, kind, threshold, *space, y)
-        else:
-            forward: Any = kernels.feed_forward_threads if threads else kernels.feed_forward
-            forward(*weights, x, kind, threshold, method == "sparse", *tail)
-
-    def _take_workspace(self, batch: int) -> "_Workspace":
+    def _take_workspace(self, batch: int) -> tuple[NDArray[Any], ...]:
+        """Scratch memory of one call, kept between calls: gate, product, rows, sums, counts."""
         # Calls from several threads each take a workspace of their own; popping a list is atomic.
-        try:
-            space = self._spare.pop()
-        except IndexError:
-            space = None
-        if space is None or space.gate.shape[0] != batch:
-            space = _Workspace(batch, self._shape[0], self._shape[2])
-        return space
-
-
-class _Workspace:
-    """Scratch memory of one call, kept between calls."""
-
-    def __init__(self, batch: int, neurons: int, width: int) -> None:
+        with contextlib.suppress(IndexError):
+            if len((space := self._spare.pop())[0]) == batch:
+                return space
+        neurons, _, outputs = self._shape
         sections = kernels.SECTIONS
-        self.gate = np.empty((batch, neurons), np.float32)
-        self.product = np.empty((batch, neurons), np.float32)
-        self.rows = np.empty((sections, neurons // sections + 1 + BLOCK), np.int64)
-        self.sums = np.empty((sections, batch, width), np.float32)
-        self.counts = np.zeros((sections, 2), np.int64)
+        return (
+            np.empty((batch, neurons), np.float32),
+            np.empty((batch, neurons), np.float32),
+            np.empty((sections, neurons // sections + 1 + BLOCK), np.int64),
+            np.empty((sections, batch, outputs), np.float32),
+            np.zeros((sections, 2), np.int64),
+        )
 
 
 def crossing(points: Sequence[float], slow: Sequence[float], fast: Sequence[float]) -> float:
@@ -318,10 +269,6 @@ def crossing(points: Sequence[float], slow: Sequence[float], fast: Sequence[floa
     if i == len(points) - 1:
         return 1.0
     return float(points[i] + (points[i + 1] - points[i]) * -gain[i] / (gain[i + 1] - gain[i]))
-
-
-def _listed(matrices: dict[str, NDArray[Any]]) -> str:
-    return ", ".join(f"{name}={w.dtype} {list(w.shape)}" for name, w in matrices.items())
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[str]) -> str:

@@ -133,23 +133,6 @@ def expand(
 
 
 @kernel(FAST)
-def add_rows(down: Array, gate: Array, product: Array, rows: Array, count: int, y: Array) -> None:
-    """y[b] += gate[b, r] · product[b, r] · down[r] for the listed rows: the third phase."""
-    keep_apart()
-    y[:] = 0
-    for b in range(y.shape[0]):
-        for k in range(count):
-            product[b, rows[k]] *= gate[b, rows[k]]
-    whole = count - count % BLOCK
-    for k in range(0, whole, BLOCK):
-        for b in range(y.shape[0]):
-            axpy_block(y, b, product, down, rows, k, down, min(k + BLOCK, whole - BLOCK))
-    for k in range(whole, count):
-        for b in range(y.shape[0]):
-            axpy_single(y, b, product, down, rows, k, down, k)
-
-
-@kernel(FAST)
 def keep_uncertain(
     estimate: Array, scale: Array, slack: Array, norm: Array, constant: float,
     threshold: float, rows: Array, count: int,
@@ -170,39 +153,32 @@ def keep_uncertain(
 
 
 @kernel(FAST)
-def dense_section(
-    w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float,
-    gate: Array, product: Array, rows: Array, y: Array, section: int, skip: bool,
-) -> int:  # fmt: skip
-    """One section: all gate rows, then up and down rows of active neurons, or of all of them."""
-    keep_apart()
-    y[:] = 0
-    count = spread_rows(rows, section, w1.shape[0], w1.shape[1] * w1.itemsize)
-    dots(w1, x, rows, count, gate, w1)
-    section_rows(rows, section, w1.shape[0])
-    active = keep_active(gate, rows, count, kind, threshold)
-    wanted = active if skip else section_rows(rows, section, w1.shape[0])
-    expand(w3, w2, x, gate, product, rows, wanted, y)
-    return active
-
-
-@kernel(FAST)
-def screened_section(
+def work_section(
     w1: Array, w3: Array, w2: Array, int8: Array, scale: Array, slack: Array, norm: Array,
-    constant: float, x: Array, kind: int, threshold: float,
+    constant: float, x: Array, kind: int, threshold: float, skip: bool,
     gate: Array, product: Array, rows: Array, y: Array, section: int,
 ) -> tuple[int, int]:  # fmt: skip
-    """One section: int8 rows of all neurons, gate rows of uncertain, the others of active ones."""
+    """One section: int8 rows of all neurons where there is a screen, gate rows of those that it
+    leaves uncertain, up and down rows of active ones, or without `skip` of all of them.
+
+    Returns how many gate rows were read and how many neurons are active.
+    """
     keep_apart()
     y[:] = 0
-    count = spread_rows(rows, section, w1.shape[0], int8.shape[1])
-    dots(int8, x, rows, count, gate, int8)
-    section_rows(rows, section, w1.shape[0])
-    uncertain = keep_uncertain(gate, scale, slack, norm, constant, threshold, rows, count)
-    dots(w1, x, rows, uncertain, gate, w1)
-    active = keep_active(gate, rows, uncertain, kind, threshold)
-    expand(w3, w2, x, gate, product, rows, active, y)
-    return uncertain, active
+    neurons, screened = w1.shape[0], int8.shape[0] > 0
+    row_bytes = int8.shape[1] if screened else w1.shape[1] * w1.itemsize
+    count = spread_rows(rows, section, neurons, row_bytes)
+    if screened:
+        dots(int8, x, rows, count, gate, int8)
+        section_rows(rows, section, neurons)
+        count = keep_uncertain(gate, scale, slack, norm, constant, threshold, rows, count)
+    dots(w1, x, rows, count, gate, w1)
+    if not screened:
+        section_rows(rows, section, neurons)
+    active = keep_active(gate, rows, count, kind, threshold)
+    wanted = active if skip else section_rows(rows, section, neurons)
+    expand(w3, w2, x, gate, product, rows, wanted, y)
+    return count, active
 
 
 @kernel(FAST)
@@ -217,46 +193,14 @@ def add_sections(sums: Array, y: Array) -> None:
 
 
 def _feed_forward(
-    w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float, skip: bool,
-    gate: Array, product: Array, rows: Array, sums: Array, counts: Array, threads: int, y: Array,
-) -> None:  # fmt: skip
-    for thread in prange(threads):
-        for s in range(thread, SECTIONS, threads):
-            counts[s, 0] = w1.shape[0] * (s + 1) // SECTIONS - w1.shape[0] * s // SECTIONS
-            counts[s, 1] = dense_section(
-                w1, w3, w2, x, kind, threshold, gate, product, rows[s], sums[s], s, skip
-            )
-    add_sections(sums, y)
-
-
-@kernel(FAST)
-def three_phases(
-    w1: Array, w3: Array, w2: Array, x: Array, kind: int, threshold: float,
-    gate: Array, product: Array, rows: Array, sums: Array, counts: Array, y: Array,
-) -> None:  # fmt: skip
-    """All gate rows, then all active up rows, then all active down rows; on one thread."""
-    for s in range(SECTIONS):
-        count = spread_rows(rows[s], s, w1.shape[0], w1.shape[1] * w1.itemsize)
-        dots(w1, x, rows[s], count, gate, w1)
-        section_rows(rows[s], s, w1.shape[0])
-        counts[s, 0] = count
-        counts[s, 1] = keep_active(gate, rows[s], count, kind, threshold)
-    for s in range(SECTIONS):
-        dots(w3, x, rows[s], counts[s, 1], product, w3)
-    for s in range(SECTIONS):
-        add_rows(w2, gate, product, rows[s], counts[s, 1], sums[s])
-    add_sections(sums, y)
-
-
-def _screened(
     w1: Array, w3: Array, w2: Array, int8: Array, scale: Array, slack: Array, norm: Array,
-    constant: float, x: Array, kind: int, threshold: float,
+    constant: float, x: Array, kind: int, threshold: float, skip: bool,
     gate: Array, product: Array, rows: Array, sums: Array, counts: Array, threads: int, y: Array,
 ) -> None:  # fmt: skip
     for thread in prange(threads):
         for s in range(thread, SECTIONS, threads):
-            counts[s, 0], counts[s, 1] = screened_section(
-                w1, w3, w2, int8, scale, slack, norm, constant, x, kind, threshold,
+            counts[s, 0], counts[s, 1] = work_section(
+                w1, w3, w2, int8, scale, slack, norm, constant, x, kind, threshold, skip,
                 gate, product, rows[s], sums[s], s,
             )  # fmt: skip
     add_sections(sums, y)
@@ -264,4 +208,3 @@ def _screened(
 
 # A kernel compiled for one thread opens no thread pool, so it also works in a forked child.
 feed_forward, feed_forward_threads = kernel(FAST)(_feed_forward), threaded(FAST)(_feed_forward)
-screened, screened_threads = kernel(FAST)(_screened), threaded(FAST)(_screened)

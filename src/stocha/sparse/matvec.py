@@ -39,14 +39,10 @@ class Dense:
         return y
 
 
-class Rows:
+class Rows(Dense):
     """y_i = (A x)_i where it is wanted, 0 elsewhere, reading only the wanted rows."""
 
-    def __init__(self, matrix: Floats) -> None:
-        self.matrix = checked(matrix)
-        self.nbytes = self.matrix.nbytes
-
-    def __call__(self, x: Floats, wanted: NDArray[np.bool_]) -> Floats:
+    def __call__(self, x: Floats, wanted: NDArray[np.bool_]) -> Floats:  # type: ignore[override]
         """Multiply x [n] by the rows where wanted [m] is set; returns [m]."""
         x = checked_input(x, self.matrix.shape[1])
         if storage.checked("wanted", wanted, ("bool",)).shape != self.matrix.shape[:1]:
@@ -71,44 +67,6 @@ class Columns:
         y = np.zeros(self.transposed.shape[1], np.float32)
         rows = np.flatnonzero(x) if self._finite else np.arange(len(x))  # 0 · inf is not 0
         _add_columns(self.transposed, x[None], rows, len(rows), y[None])
-        return y
-
-
-class CSR:
-    """y = A x with only the nonzero weights stored, row by row."""
-
-    def __init__(self, matrix: Floats) -> None:
-        self.stored = scipy.sparse.csr_array(checked(matrix))
-        # Unsigned places spare the kernel a test for negative ones, which would keep it scalar.
-        self._places = self.stored.indices.astype(np.uint32)
-        self.nbytes = self.stored.data.nbytes + self._places.nbytes + self.stored.indptr.nbytes
-
-    def __call__(self, x: Floats) -> Floats:
-        """Multiply x [n]; returns [m]."""
-        x = checked_input(x, self.stored.shape[1])
-        if not np.isfinite(x).all():
-            return Dense(self.stored.toarray())(x)
-        y = np.zeros(self.stored.shape[0], np.float32)
-        _csr(self.stored.indptr, self._places, self.stored.data, x, y)
-        return y
-
-
-class CSC:
-    """y = A x with only the nonzero weights stored, column by column; skips zeros of x too."""
-
-    def __init__(self, matrix: Floats) -> None:
-        self.stored = scipy.sparse.csc_array(checked(matrix))
-        self._places = self.stored.indices.astype(np.uint32)
-        self._finite = bool(np.isfinite(self.stored.data).all())
-        self.nbytes = self.stored.data.nbytes + self._places.nbytes + self.stored.indptr.nbytes
-
-    def __call__(self, x: Floats) -> Floats:
-        """Multiply x [n]; returns [m]."""
-        x = checked_input(x, self.stored.shape[1])
-        if not (self._finite and np.isfinite(x).all()):
-            return Dense(self.stored.toarray())(x)
-        y = np.zeros(self.stored.shape[0], np.float32)
-        _csc(self.stored.indptr, self._places, self.stored.data, x, y)
         return y
 
 
@@ -154,3 +112,38 @@ def _csc(ends: NDArray[Any], places: NDArray[Any], data: Floats, x: Floats, y: F
         if x[j] != 0:
             for p in range(ends[j], ends[j + 1]):
                 y[places[p]] += data[p] * x[j]
+
+
+class _Compressed:
+    """y = A x with only the nonzero weights stored, each with its place."""
+
+    form: Any
+    product: Any
+
+    def __init__(self, matrix: Floats) -> None:
+        self.stored = self.form(checked(matrix))
+        # Unsigned places spare the kernel a test for negative ones, which would keep it scalar.
+        self._places = self.stored.indices.astype(np.uint32)
+        self._finite = bool(np.isfinite(self.stored.data).all())
+        self.nbytes = self.stored.data.nbytes + self._places.nbytes + self.stored.indptr.nbytes
+
+    def __call__(self, x: Floats) -> Floats:
+        """Multiply x [n]; returns [m]."""
+        x = checked_input(x, self.stored.shape[1])
+        if not (self._finite and np.isfinite(x).all()):
+            return Dense(self.stored.toarray())(x)
+        y = np.zeros(self.stored.shape[0], np.float32)
+        self.product(self.stored.indptr, self._places, self.stored.data, x, y)
+        return y
+
+
+class CSR(_Compressed):
+    """Stored row by row."""
+
+    form, product = scipy.sparse.csr_array, staticmethod(_csr)
+
+
+class CSC(_Compressed):
+    """Stored column by column; skips zeros of x too."""
+
+    form, product = scipy.sparse.csc_array, staticmethod(_csc)

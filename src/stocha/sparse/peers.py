@@ -218,7 +218,6 @@ PEERS = (
     Peer("sampled_addmm + torch CSR", "sparse", _sampled),
     Peer("scipy CSR", "sparse", _scipy_csr),
     Peer("C fused", "sparse", _fused_c),
-    Peer("numba three-phase", "sparse", _numba("three_phase")),
     Peer("numba sparse", "sparse", _numba("sparse")),
     Peer("numba screened", "screened", _numba("screened")),
     Peer("oracle", "oracle", Oracle),

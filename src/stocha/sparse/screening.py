@@ -49,6 +49,10 @@ class Screen:
         return self.int8.nbytes + self.scale.nbytes + self.slack.nbytes
 
 
+NONE = Screen(np.empty((0, 0), np.int8), *np.empty((2, 0), np.float32), 0.0)
+"""No screen: every neuron is uncertain."""
+
+
 def rounding(columns: int) -> float:
     """γ for a float32 dot product of this many columns, with room for the final comparison."""
     steps = (columns + 8) * UNIT

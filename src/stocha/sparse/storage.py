@@ -78,15 +78,11 @@ def grouped(weights: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def kept_as(kind: str, matrix: NDArray[Any]) -> NDArray[Any]:
     """The matrix as "float32", or rounded to "bfloat16" or "int8"; a copy, C-contiguous."""
-    return np.array(_kept_as(kind, matrix), order="C")
-
-
-def _kept_as(kind: str, matrix: NDArray[Any]) -> NDArray[Any]:
-    if kind == "int8":
-        return grouped(widen(matrix))
-    if kind == "bfloat16":
-        return matrix if matrix.dtype == np.uint16 else narrow(matrix)
-    return widen(matrix)
+    if kind != "bfloat16":
+        matrix = grouped(widen(matrix)) if kind == "int8" else widen(matrix)
+    elif matrix.dtype != np.uint16:
+        matrix = narrow(matrix)
+    return np.array(matrix, order="C")
 
 
 def checked(
@@ -109,11 +105,10 @@ def read(name: str, given: Any) -> NDArray[Any]:
         raise ValueError(f"{name}={type(given).__name__} with bias: allowed: maps without bias")
     given = getattr(given, "weight", given)
     torch = _torch_of(given)
-    if torch is None:
-        return checked(name, given, dimensions=2)
-    half = given.dtype == torch.bfloat16
-    given = _of_tensor(name, given, "float32 or bfloat16", half)
-    return checked(name, given, ("uint16" if half else "float32",), 2)
+    if torch is not None:
+        half = given.dtype == torch.bfloat16
+        given = _of_tensor(name, given, "float32 or bfloat16", half)
+    return checked(name, given, ("float32", "uint16"), 2)
 
 
 def read_input(x: Any, width: int) -> tuple[NDArray[np.float32], Any]:

@@ -157,56 +157,55 @@ def _listed(builder: Any, array: Any, position: Any, count: int) -> list[Any]:
     ]
 
 
-def _dots(count: int) -> Any:
-    @primitive
-    def dots(
-        typing: Any, w: Any, rows: Any, k: Any, x: Any, b: Any, out: Any, ahead: Any, p: Any
-    ) -> Any:
-        signature = types.void(w, rows, types.intp, x, types.intp, out, ahead, types.intp)
+@primitive
+def dot_block(
+    typing: Any, w: Any, rows: Any, k: Any, x: Any, b: Any, out: Any, ahead: Any, p: Any
+) -> Any:
+    """out[b, r] = w[r] · x[b] for the rows r = rows[k], rows[k+1] …, while the lines of
+    ahead[rows[p]], ahead[rows[p+1]] … travel towards the cache."""
+    signature = types.void(w, rows, types.intp, x, types.intp, out, ahead, types.intp)
 
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            w, rows, x, out, ahead = (
-                _Matrix(context, builder, signature.args[i], args[i]) for i in (0, 1, 3, 5, 6)
-            )
-            k, b, p = args[2], args[4], args[7]
-            numbers = _listed(builder, rows, k, count)
-            weights = [w.row(number) for number in numbers]
-            coming = [ahead.row(number) for number in _listed(builder, rows, p, count)]
-            inputs = x.row(b)
-            line = LINE // _BYTES[w.dtype]
-            zeros = ir.Constant(_kind(_F32, LANES), [0.0] * LANES)
-            sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(count)]
-            tails = [cgutils.alloca_once_value(builder, ir.Constant(_F32, 0.0)) for _ in sums]
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        w, rows, x, out, ahead = (
+            _Matrix(context, builder, signature.args[i], args[i]) for i in (0, 1, 3, 5, 6)
+        )
+        k, b, p = args[2], args[4], args[7]
+        numbers = _listed(builder, rows, k, BLOCK)
+        weights = [w.row(number) for number in numbers]
+        coming = [ahead.row(number) for number in _listed(builder, rows, p, BLOCK)]
+        inputs = x.row(b)
+        line = LINE // _BYTES[w.dtype]
+        zeros = ir.Constant(_kind(_F32, LANES), [0.0] * LANES)
+        sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(BLOCK)]
+        tails = [cgutils.alloca_once_value(builder, ir.Constant(_F32, 0.0)) for _ in sums]
 
-            def step(column: Any, width: int) -> None:
-                lanes = min(width, LANES)
-                if width == line:
-                    for row in coming:
-                        _touch(builder, row, column)
-                totals = sums if lanes > 1 else tails
-                for places in _pieces(builder, column, width, w.unit):
-                    values = [_widened(builder, inputs, at, x.dtype, lanes) for at in places]
-                    for weight, total in zip(weights, totals, strict=True):
-                        terms = [_widened(builder, weight, at, w.dtype, lanes) for at in places]
-                        found = builder.load(total)
-                        term, value = terms[0], values[0]
-                        if w.grouped:  # the group's sum of products first, then its scale, once
-                            value = builder.fmul(term, value)
-                            for more, other in zip(terms[1:], values[1:], strict=True):
-                                value = _multiply_add(builder, more, other, value)
-                            term = _splat(builder, w.scale(weight, places[0]), lanes)
-                        builder.store(_multiply_add(builder, term, value, found), total)
+        def step(column: Any, width: int) -> None:
+            lanes = min(width, LANES)
+            if width == line:
+                for row in coming:
+                    _touch(builder, row, column)
+            totals = sums if lanes > 1 else tails
+            for places in _pieces(builder, column, width, w.unit):
+                values = [_widened(builder, inputs, at, x.dtype, lanes) for at in places]
+                for weight, total in zip(weights, totals, strict=True):
+                    terms = [_widened(builder, weight, at, w.dtype, lanes) for at in places]
+                    found = builder.load(total)
+                    term, value = terms[0], values[0]
+                    if w.grouped:  # the group's sum of products first, then its scale, once
+                        value = builder.fmul(term, value)
+                        for more, other in zip(terms[1:], values[1:], strict=True):
+                            value = _multiply_add(builder, more, other, value)
+                        term = _splat(builder, w.scale(weight, places[0]), lanes)
+                    builder.store(_multiply_add(builder, term, value, found), total)
 
-            _column_loops(builder, x.columns, line, w.unit, step)
-            target = out.row(b)
-            for number, total, tail in zip(numbers, sums, tails, strict=True):
-                result = builder.fadd(_halve(builder, builder.load(total)), builder.load(tail))
-                builder.store(result, builder.gep(target, [number]))
-            return context.get_dummy_value()
+        _column_loops(builder, x.columns, line, w.unit, step)
+        target = out.row(b)
+        for number, total, tail in zip(numbers, sums, tails, strict=True):
+            result = builder.fadd(_halve(builder, builder.load(total)), builder.load(tail))
+            builder.store(result, builder.gep(target, [number]))
+        return context.get_dummy_value()
 
-        return signature, generate
-
-    return dots
+    return signature, generate
 
 
 def _axpys(count: int) -> Any:
@@ -286,10 +285,6 @@ def sum_block(typing: Any, w: Any, row: Any, ahead: Any, totals: Any) -> Any:
 
     return signature, generate
 
-
-# dots(w, rows, k, x, b, out, ahead, p): out[b, r] = w[r] · x[b] for the rows r = rows[k], rows[k+1]
-# …, while the lines of ahead[rows[p]], ahead[rows[p+1]] … travel towards the cache.
-dot_block = _dots(BLOCK)
 
 # axpys(y, b, c, w, rows, k, ahead, p): y[b] += c[b, r] · w[r], one row after the other, prefetching
 # likewise.  Whether rows come one at a time or in blocks does not change a bit of either result.

@@ -44,7 +44,7 @@ class Layer:
     @functools.cached_property
     def ffn(self) -> SparseFFN:
         """The layer as `SparseFFN`; its variants share one copy of the weights."""
-        return SparseFFN(self.gate, self.up, self.down_rows, method="dense", threads=1)
+        return SparseFFN(self.gate, self.up, self.down, method="dense", threads=1)
 
     @property
     def nbytes(self) -> int:

@@ -144,7 +144,7 @@ def _rounded(rotation: benchmark.Rotation, repeats: int, threads: int) -> dict[s
     }
     for name, kind in (("bf16", "bfloat16"), ("int8", "int8")):
         kept = [
-            SparseFFN(w.gate, w.up, w.down_rows, weights=kind, method=DENSE, threads=threads)
+            SparseFFN(w.gate, w.up, w.down, weights=kind, method=DENSE, threads=threads)
             for w in layers
         ]
         ways |= {f"{DENSE}, {name}": [*kept]}
