@@ -46,7 +46,6 @@ scales = {
 }  # fmt: skip
 
 # %% tags=["hide-input"]
-import matplotlib.pyplot as plt
 import numpy as np
 
 from stocha import figures
@@ -59,11 +58,8 @@ run = open_run("31_sparse_matvec", globals())
 figures.style()
 recorded = run.table("recorded", Tables()("31_sparse_matvec", "speed"))
 
-WAYS = {
-    "weights": ["numba CSR", "numba CSC", "scipy CSR", "scipy CSC", "torch CSR"],
-    "inputs": ["numba columns", "gather + BLAS"],
-    "outputs": ["numba rows", "gather + BLAS"],
-}
+WAYS = ["numba CSR", "numba CSC", "scipy CSR", "scipy CSC", "torch CSR"]
+WAYS += ["numba columns", "numba rows", "gather + BLAS"]
 TITLES = {
     "weights": "Zero weights",
     "inputs": "Zero inputs",
@@ -71,26 +67,18 @@ TITLES = {
 }
 
 
+def panel(rows, ax):
+    """Speed-ups for one problem; black, what the number of bytes allows."""
+    share = 0.5 if (rows["problem"] == "weights").all() else 1
+    limits = {"bytes predict": lambda s: share / (1 - s)}
+    figures.speedups(rows, WAYS, limits, ax=ax).set(xlabel="fraction of zeros")
+    ax.set_yscale("log")
+
+
 def draw(table):
-    """A panel for each problem; black, what the number of bytes allows."""
-    figure, axes = plt.subplots(1, 3, figsize=(figures.WIDTH, 3.3), sharey=True)
-    groups = table.groupby("problem", sort=False)
-    for ax, (problem, rows) in zip(axes, groups, strict=True):
-        figures.speedups(rows, WAYS[problem], ax=ax)
-        curve = np.linspace(rows["sparsity"].min(), rows["sparsity"].max(), 100)
-        share = 0.5 if problem == "weights" else 1
-        ax.plot(
-            curve,
-            share / (1 - curve),
-            color="#1a1a1a",
-            linewidth=0.8,
-            label="bytes predict",
-        )
-        ax.set(title=TITLES[problem], xlabel="fraction of zeros", ylabel="")
-        ax.set_yscale("log")
-        ax.legend(fontsize=7)
-    axes[0].set_ylabel("speed-up over fastest dense")
-    return figure
+    """A panel for each problem."""
+    size = (figures.WIDTH, 3.8)
+    return figures.facets(table, "problem", panel, names=TITLES, figsize=size)
 
 
 # %% mystnb={"figure": {"name": "fig-matvec-speed", "caption": "Speed-up over the fastest dense product as zeros increase, recorded at full scale on the reference machine: median of all rounds, quartiles shaded. The thin black line is what the number of bytes allows."}, "image": {"alt": "Three panels, zero weights, zero inputs and unwanted outputs: speed-up over the fastest dense product, on a logarithmic axis, against the fraction of zeros, one line for each method, with a dotted line at one and a thin line for what bytes predict."}} tags=["hide-input"]

@@ -52,8 +52,8 @@ scales = {
 }  # fmt: skip
 
 # %% tags=["hide-input"]
-import matplotlib.pyplot as plt
-import numpy as np
+from functools import partial
+
 import pandas as pd
 import torch
 from torch import nn
@@ -73,40 +73,21 @@ detail = recorded.query("d == @wide and h == @tall")
 at_90 = detail.query("sparsity == 0.9 and threads == 1").set_index("method", drop=False)
 
 WAYS = ["numba screened", "numba sparse", "C fused", "embedding_bag", "gather + BLAS"]
-METHODS = ("sparse", "screened", "oracle")
-grid = np.round(np.arange(0, 0.991, 0.01), 2)
-limits = run.table(
-    "limits",
-    pd.DataFrame(
-        [(s, m, traffic.limit(m, wide, tall, s)) for m in METHODS for s in grid],
-        columns=["sparsity", "method", "limit"],
-    ),
-)
+LIMITS = {
+    f"limit, {method}": partial(traffic.limit, method, wide, tall)
+    for method in ("sparse", "screened")
+}
 
 
 def draw(table):
     """A panel for each number of threads; black, what the number of bytes allows."""
-    threads = sorted(table["threads"].unique())
-    figure, axes = plt.subplots(
-        1, len(threads), figsize=(figures.WIDTH, 3.8), sharey=True, squeeze=False
+    return figures.facets(
+        table,
+        "threads",
+        lambda rows, ax: figures.speedups(rows, WAYS, LIMITS, ax=ax),
+        names={n: f"threads: {n}" for n in table["threads"]},
+        figsize=(figures.WIDTH, 4.2),
     )
-    for ax, n in zip(axes[0], threads, strict=True):
-        figures.speedups(table[table["threads"] == n], WAYS, ax=ax)
-        for method, dash in (("sparse", "--"), ("screened", ":")):
-            curve = limits.query("method == @method and sparsity <= 0.96")
-            at, limit = curve["sparsity"], curve["limit"]
-            ax.plot(
-                at,
-                limit,
-                dash,
-                color="#1a1a1a",
-                linewidth=0.9,
-                label=f"limit, {method}",
-            )
-        ax.set(title=f"threads: {n}", xlabel="fraction of inactive neurons", ylabel="")
-    axes[0][0].set_ylabel("speed-up over fastest dense")
-    axes[0][0].legend(fontsize=7)
-    return figure
 
 
 def show(table, name, **formats):
@@ -125,7 +106,7 @@ def peers(table, name):
 # %% mystnb={"figure": {"name": "fig-ffn-recorded", "caption": "Speed-up of one gated layer, 2048 × 8192 in float32, over the fastest dense way to compute it, recorded at full scale on the reference machine with one and two threads: medians, quartiles shaded. Black: what the number of bytes allows."}, "image": {"alt": "Speed-up over the fastest dense way against the fraction of inactive neurons, one panel for each number of threads: the screened and the sparse kernel, the same in C, two ways by library calls, and two black lines for the limits of the sparse and the screened kernel."}} tags=["hide-input"]
 figure = draw(detail)
 # %% tags=["remove-input"]
-run.figure_data("recorded", "limits")
+run.figure_data("recorded")
 
 # %% tags=["remove-cell"]
 ratio, roof = at_90["ratio_median"], at_90["roof_fraction"]
@@ -189,7 +170,7 @@ down = nn.Linear(1024, 256, bias=False)
 x = torch.randn(256)
 with torch.no_grad():
     dense = down(torch.relu(gate(x)) * up(x))
-    ffn = SparseFFN.from_linear(gate, up, down, method="dense")
+    ffn = SparseFFN(gate, up, down, method="dense")
     ways = [(method, n) for method in ("dense", "sparse", "screened") for n in (1, 2)]
     results = [ffn.variant(method=method, threads=n)(x) for method, n in ways]
 distinct = len({y.numpy().tobytes() for y in results})

@@ -52,6 +52,7 @@ scales = {
 
 # %% tags=["hide-input"]
 import json
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,22 +77,18 @@ COLOURS = ("#56b4e9", "#e69f00", "#d55e00")
 curve = np.linspace(0.05, 0.99, 95)
 
 
-def draw(table, ax, widest):
-    """Measured speed-ups of one layer, and the limits of their bytes up to `widest`."""
-    figures.speedups(table, ["numba screened", "numba sparse"], ax=ax)
-    shown = curve[curve <= widest]
-    width, neurons = (int(table[name].iloc[0]) for name in ("d", "h"))
-    for method, dash in (("screened", ":"), ("sparse", "--")):
-        line = [traffic.limit(method, width, neurons, s) for s in shown]
-        look = {"color": "#1a1a1a", "linewidth": 0.9, "label": f"limit, {method}"}
-        ax.plot(shown, line, dash, **look)
-    ax.set(xlabel="fraction of inactive neurons", ylabel="speed-up over fastest dense")
-    ax.legend()
+def draw(table):
+    """Measured speed-ups of one layer, and the limits that their bytes set."""
+    limits = {
+        f"limit, {way}": partial(traffic.limit, way, *table[["d", "h"]].iloc[0])
+        for way in ("screened", "sparse")
+    }
+    _, ax = plt.subplots(figsize=(figures.WIDTH, 3.4))
+    figures.speedups(table, ["numba screened", "numba sparse"], limits, ax=ax).legend()
 
 
 # %% mystnb={"figure": {"name": "fig-screen-speed", "caption": "Speed-up of the screened and of the unscreened layer, 2048 × 8192 in float32 on one thread, over the fastest dense way, recorded at full scale on the reference machine: medians, quartiles shaded. Black: what the number of bytes allows."}, "image": {"alt": "Speed-up over the fastest dense way against the fraction of inactive neurons: lines for the screened and the sparse kernel with shaded quartiles, and black lines for the limit of each."}} tags=["hide-input"]
-figure, ax = plt.subplots(figsize=(figures.WIDTH, 3.4))
-draw(recorded, ax, 0.98)
+draw(recorded)
 # %% tags=["remove-input"]
 run.figure_data("recorded")
 
@@ -149,18 +146,10 @@ run.glue("screen-extra", about["screen-extra"], "{:.1%}")
 
 # %% mystnb={"figure": {"name": "fig-screen-margin", "caption": "Pre-activations of a layer that is 90 % sparse, in units of their standard deviation, and what the screen makes of them: certified inactive, candidates that turn out inactive, and active."}, "image": {"alt": "A stacked histogram of pre-activations in standard deviations, its bars divided into certified inactive, candidate but inactive, and active."}} tags=["hide-input"]
 figure, ax = plt.subplots(figsize=(figures.WIDTH, 3))
-bottom = np.zeros(len(margin))
-for name, colour in zip(margin.columns[:3], COLOURS, strict=True):
-    ax.bar(
-        margin["left_edge"],
-        margin[name],
-        0.1,
-        bottom,
-        align="edge",
-        color=colour,
-        label=name,
-    )
-    bottom += margin[name]
+left, groups = margin["left_edge"], list(margin.columns[:3])
+look = {"stacked": True, "color": COLOURS, "label": groups}
+cases = [margin[group] for group in groups]
+ax.hist([left] * 3, [*left, left.max() + 0.1], weights=cases, **look)
 ax.set(xlabel="pre-activation / standard deviation", ylabel="cases")
 _ = ax.legend()
 # %% tags=["remove-input"]
@@ -272,8 +261,7 @@ run.badge()
 found = run.result(screening.run, screening.Config(**run.parameters))
 
 # %% mystnb={"figure": {"name": "fig-screen-live", "caption": "The same as {numref}`fig-screen-speed`, measured on the machine that made this page, at its scale."}, "image": {"alt": "Speed-up against the fraction of inactive neurons as measured by this build, with the limits of both kernels."}} tags=["hide-input"]
-figure, ax = plt.subplots(figsize=(figures.WIDTH, 3))
-draw(found.tables["speed"], ax, max(sparsities))
+draw(found.tables["speed"])
 # %% tags=["remove-input"]
 run.figure_data("speed")
 

@@ -368,21 +368,31 @@ def distribution(
     return ax
 
 
-def speedups(df: pd.DataFrame, ways: Iterable[str], *, ax: Axes | None = None) -> Axes:
+def speedups(
+    df: pd.DataFrame,
+    ways: Iterable[str],
+    limits: Mapping[str, Callable[[float], float]] | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw how many times faster each way is than the fastest dense one, against the sparsity.
 
     Parameters: `df`, rows (method, sparsity, ratio_q1, ratio_median, ratio_q3); `ways`, the methods
-    drawn, in this order. Medians are joined, quartiles shaded. Returns the axes.
+    drawn, in this order, where `df` has them; `limits`, label → the largest speed-up possible at a
+    sparsity, in black. Medians are joined, quartiles shaded. Returns the axes.
     """
     ax = ax or plt.gca()
     for way, shape in look(ways).items():
         rows = df[df["method"] == way].sort_values("sparsity")
-        at, low, high = (rows[name] for name in ("sparsity", "ratio_q1", "ratio_q3"))
-        ax.fill_between(at, low, high, color=shape["color"], alpha=0.2, linewidth=0)
-        ax.plot(at, rows["ratio_median"], markersize=4, linewidth=1.5, **shape)
+        if len(rows):
+            at, low, high = (rows[name] for name in ("sparsity", "ratio_q1", "ratio_q3"))
+            ax.fill_between(at, low, high, color=shape["color"], alpha=0.2, linewidth=0)
+            ax.plot(at, rows["ratio_median"], markersize=4, linewidth=1.5, **shape)
+    reach = np.linspace(df["sparsity"].min(), df["sparsity"].max(), 100)
+    for (label, limit), dash in zip((limits or {}).items(), ("-", "--", ":"), strict=False):
+        ax.plot(reach, list(map(limit, reach)), dash, color=_INK, linewidth=0.9, label=label)
     ax.axhline(1, color=_INK, linewidth=0.6, linestyle=":")
-    ax.set_xlabel("sparsity")
-    ax.set_ylabel("speed-up")
+    ax.set(xlabel="fraction of inactive neurons", ylabel="speed-up over fastest dense")
     return ax
 
 
@@ -467,7 +477,8 @@ def legend_below(figure: Figure) -> None:
         if legend := ax.get_legend():
             legend.remove()
     if known:
-        columns = min(len(known), 5 if max(map(len, known)) < 18 else 3)
+        longest = max(map(len, known))
+        columns = min(len(known), 5 if longest < 12 else 4 if longest < 16 else 3)
         figure.legend(
             known.values(), known, loc="outside lower center", ncols=columns, handlelength=2.4
         )
