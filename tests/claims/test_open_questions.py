@@ -9,6 +9,7 @@ from stocha.base.statistics import estimate
 from stocha.claims.ledger import Tables, Verdict
 from stocha.claims.open_questions import (
     CONSTANTS,
+    GPU,
     GRADUAL,
     UNCERTAINTY,
     at_once,
@@ -18,6 +19,7 @@ from stocha.claims.open_questions import (
     q2_how_often,
     q3_input_dependent,
     q4_uncertainty,
+    q6_gpu,
 )
 
 NETWORKS = 40
@@ -113,3 +115,30 @@ def test_overlapping_splits_widen_the_interval() -> None:
     # variance s²(1/n + 1/3) in place of s²/n
     ratio = (wide.high - wide.mean) / (plain.high - plain.mean)
     assert ratio == pytest.approx(np.sqrt((1 / 20 + 1 / 3) * 20))
+
+
+@pytest.mark.parametrize(
+    ("spread", "verdict"), [(0.01, Verdict.ANSWERED), (0.3, Verdict.NOT_RESOLVED)]
+)
+def test_q6_is_answered_where_every_ceiling_is_known(tmp_path, spread, verdict) -> None:
+    noise = spread * np.random.default_rng(0).uniform(-1, 1, 40)
+    texts = pd.DataFrame({"text": range(40), "skipped": 0.5 + noise})
+    tables = {
+        "blocks": pd.concat(
+            [
+                texts.assign(order="as trained", block=1),
+                texts.assign(order="by activity", block=16, skipped=texts["skipped"] / 5),
+            ]
+        ),
+        "batches": texts.assign(kind="of as many texts", tokens=16),
+        "fours": texts.assign(order="dealt out", beyond=0.5),
+    }
+    (tmp_path / GPU).mkdir()
+    for name, table in tables.items():
+        table.to_csv(tmp_path / GPU / f"{name}.csv", index=False)
+    found = q6_gpu.assess(Tables(tmp_path))
+    assert found.verdict is verdict
+    one, packed, _, fours = (part.found.mean for part in found.parts)
+    assert one == pytest.approx(3 / 2, abs=0.05)
+    assert packed == pytest.approx(3 / 2.8, abs=0.02)
+    assert fours == pytest.approx(1)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -23,6 +24,7 @@ from stocha.lm.campaign import by_seed, paired, recorded
 
 GRADUAL = "13_gradual_or_sudden"
 UNCERTAINTY = "18_uncertainty"
+GPU = "34_gpu_sparsity"
 CONSTANTS = ("relu", "p 0.25", "stocha", "p 0.75", "silu")
 """The arms of a constant p, from 0 to 1."""
 NEGLIGIBLE = Band(-0.01, 0.01)
@@ -204,4 +206,42 @@ Q5 = Claim(
     _SOURCE,
     "A full comparison with GELU, ReLU², xIELU, RReLU, ASH, dropout and LayerDrop?",
 )
-Q6 = Claim("Q6", _SOURCE, "What can a GPU do with such sparsity?")
+
+
+TOKENS, BLOCK = 16, 16
+RESOLUTION = 0.05
+"""How well a ceiling must be known."""
+
+
+def limit(skipped: Any) -> Any:
+    """The largest speed-up of a gated layer that reads its gate and what is not skipped."""
+    return 3 / (1 + 2 * (1 - skipped))
+
+
+@claim(
+    "Q6",
+    "What can a GPU do with such sparsity? (The largest speed-up of the feed-forward layers that "
+    "is left, by bytes or for 2:4 by products.)",
+    f"Answered where the 95 % interval of each ceiling, over texts that a trained model reads, is "
+    f"at most ±{RESOLUTION}× wide.",
+    source=_SOURCE,
+    page=GPU,
+)
+def q6_gpu(tables: Tables) -> Assessment:
+    """Ceilings from masks: single neurons, blocks of them, a batch, and groups of four."""
+    blocks, batches, fours = (tables(GPU, name) for name in ("blocks", "batches", "fours"))
+    single = blocks[(blocks["order"] == "as trained") & (blocks["block"] == 1)]
+    packed = blocks[(blocks["order"] == "by activity") & (blocks["block"] == BLOCK)]
+    batch = batches[(batches["kind"] == "of as many texts") & (batches["tokens"] == TOKENS)]
+    ceilings = {
+        "one token": limit(single["skipped"]),
+        f"blocks of {BLOCK}": limit(packed["skipped"]),
+        f"{TOKENS} tokens": limit(batch["skipped"]),
+        "2:4": 3 / (2.5 + fours.loc[fours["order"] == "dealt out", "beyond"]),
+    }
+    parts = tuple(
+        Part(name, estimate(values), None, "×", len(values)) for name, values in ceilings.items()
+    )
+    known = all(part.found.high - part.found.mean <= RESOLUTION for part in parts)
+    text = "; ".join(f"{part.name} {part.found.text('.2f')}×" for part in parts)
+    return Assessment(Verdict.ANSWERED if known else Verdict.NOT_RESOLVED, text, parts=parts)
