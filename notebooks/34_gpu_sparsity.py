@@ -103,15 +103,19 @@ run.figure_data("blocks", "batches")
 #
 # ## Blocks of neurons
 #
-# A kernel that works on 16 or 32 neurons together skips them together. In the order in which the model
-# was trained its zeros are nearly those of independent neurons, and blocks of 16 are never empty.
-# Neurons may be put into any order, though, as long as all three matrices follow: sorted by how often
-# they were active on *other* texts, the rare ones fill blocks of their own. Shares of neurons that are
-# skipped, and the ceilings:
+# A kernel that works on 16 or 32 neurons together skips them together. Independent zeros would leave
+# {glue:text}`gpu-independent` of the blocks of 16 empty; the model's leave
+# {glue:text}`gpu-as-trained`, since some tokens open few neurons. Neurons may be put into any order, as
+# long as all three matrices follow: sorted by how often they were active on *other* texts, the rare
+# ones fill blocks of their own, and it is {glue:text}`gpu-sorted`. Most of the gain is lost all the
+# same. Shares of neurons that are skipped, and the ceilings:
 
 # %% tags=["hide-input"]
 table = rows.assign(ceiling=limit(rows["skipped"]))
 by_block = table.groupby(["block", "order"])[["skipped", "ceiling"]].mean().unstack()
+run.glue("gpu-independent", single**16, "{:.1%}")
+run.glue("gpu-as-trained", by_block["skipped", "as trained"][16], "{:.1%}")
+run.glue("gpu-sorted", by_block["skipped", "by activity"][16], "{:.1%}")
 by_block.round(3)
 
 # %% [markdown]
@@ -136,12 +140,16 @@ by_block.round(3)
 # In training, and when a prompt is read, weights are used for many tokens at once. Then a GPU is bound
 # by arithmetic, and its matrix units work on tiles. A neuron can be skipped for a batch of $B$ only if
 # it is inactive for every token. If tokens were independent, that would be $s^B$ of the neurons: with
-# $s = 0.9$, a fifth of them for $B = 16$ and practically none for $B = 100$. Tokens are not quite
-# independent, those of one text less than those of as many texts:
+# $s = 0.9$, a fifth of them for $B = 16$ and practically none for $B = 100$. Tokens are not independent:
+# some neurons are active at few of them. At sixteen tokens {glue:text}`gpu-one-text` of the neurons are
+# left out if the tokens follow each other in one text, {glue:text}`gpu-many-texts` if each is of
+# another text, where independent ones would leave {glue:text}`gpu-independent`:
 
 # %% tags=["hide-input"]
 table = at_once.assign(ceiling=limit(at_once["skipped"]))
 by_size = table.groupby(["tokens", "kind"])[["skipped", "ceiling"]].mean().unstack()
+run.glue("gpu-one-text", by_size["skipped", "of one text"][16], "{:.1%}")
+run.glue("gpu-many-texts", by_size["skipped", "of as many texts"][16], "{:.1%}")
 by_size.round(3)
 
 # %% [markdown]
@@ -166,15 +174,19 @@ by_size.round(3)
 #   independent entries the share of such groups is $4(1-s)^3 s + (1-s)^4$: under half a percent at
 #   $s = 0.9$, but nearly a third at one half.
 #
-# Here {glue:text}`gpu-fit` of the groups fit as the model was trained. Dealt out, so that every group
-# has one neuron of each quarter by activity, it is {glue:text}`gpu-fit-dealt`, and
-# {glue:text}`gpu-beyond` of all entries are left over. To stay exact these must be multiplied too, in a
-# second pass; at the dense rate, which is kind to it, that makes the ceiling {glue:text}`gpu-fours`.
+# Here {glue:text}`gpu-fit` of the groups fit as the model was trained, where independent zeros of the
+# same share would fit in {glue:text}`gpu-fit-independent`: a token that opens many neurons fills many
+# groups at once. Dealing the neurons out, so that every group has one of each quarter by activity,
+# hardly helps ({glue:text}`gpu-fit-dealt`), and {glue:text}`gpu-beyond` of all entries are left over.
+# To stay exact these must be multiplied too, in a second pass; at the dense rate, which is kind to it,
+# that makes the ceiling {glue:text}`gpu-fours`×.
 
 # %% tags=["remove-cell"]
 by_order = fours.groupby("order")[["fit", "beyond"]].mean()
 run.glue("gpu-fit", by_order["fit"]["as trained"], "{:.1%}")
 run.glue("gpu-fit-dealt", by_order["fit"]["dealt out"], "{:.1%}")
+full = 4 * (1 - single) ** 3 * single + (1 - single) ** 4
+run.glue("gpu-fit-independent", 1 - full, "{:.1%}")
 run.glue("gpu-beyond", by_order["beyond"]["dealt out"], "{:.1%}")
 
 # %% [markdown]
@@ -221,8 +233,8 @@ run.glue("gpu-width", found.metrics["neurons"])
 # %% [markdown]
 # ## In short
 #
-# - Decoding one token: the limit is that of a CPU, and published gains agree with it. It needs the
-#   zeros of single neurons, or neurons sorted by activity.
+# - Decoding one token: the limit is that of a CPU, and published gains agree with it. It needs single
+#   neurons to be skipped, not blocks of them.
 # - Batches: 2:4 gives at most a third for the forward pass of an ungated layer and a fifth for a gated
 #   one, however sparse the activations. Sparsity beyond 90 % is of no further use to it.
 # - So a model made sparse by ReLU at inference, as in this study, has its place where one sequence at a

@@ -138,7 +138,6 @@ def test_q6_is_answered_where_every_ceiling_is_known(tmp_path, spread, verdict) 
         table.to_csv(tmp_path / GPU / f"{name}.csv", index=False)
     found = q6_gpu.assess(Tables(tmp_path))
     assert found.verdict is verdict
-    one, packed, _, fours = (part.found.mean for part in found.parts)
-    assert one == pytest.approx(3 / 2, abs=0.05)
-    assert packed == pytest.approx(3 / 2.8, abs=0.02)
-    assert fours == pytest.approx(1)
+    if verdict is Verdict.ANSWERED:
+        expected = [3 / 2, 3 / 2.8, 3 / 2, 1]
+        assert [part.found.mean for part in found.parts] == pytest.approx(expected, abs=0.01)

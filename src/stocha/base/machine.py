@@ -1,11 +1,13 @@
 """What a run was made with: versions, machine, threads, commit."""
 
+import datetime
 import functools
 import importlib.metadata
 import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from stocha.base.paths import project_root
 
@@ -68,9 +70,17 @@ def commit() -> dict[str, str | bool | None]:
     return {"commit": head, "dirty": None if status is None else bool(status)}
 
 
-def machine() -> dict[str, str | int]:
-    """Processor, cores usable and operating system."""
-    return {"cpu": cpu_model(), "cores": cores(), "system": platform.platform()}
+def circumstances(began: datetime.datetime, seconds: float, threads: int) -> dict[str, Any]:
+    """What a provenance says of when, how long and on what something was made."""
+    return {
+        "started": began.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "threads": threads,
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "system": platform.platform(),
+        "versions": versions(),
+    }
 
 
 def _git(*arguments: str) -> str | None:

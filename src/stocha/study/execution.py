@@ -280,11 +280,7 @@ def _describe(folder: Path, request: Request, began: datetime.datetime, seconds:
             "code": request.notebook.code,
             "results": results,
             **request.commit,
-            "started": began.isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "threads": request.threads,
-            **machine.machine(),
-            "versions": machine.versions(),
+            **machine.circumstances(began, seconds, request.threads),
         },
     )
 

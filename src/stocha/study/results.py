@@ -102,7 +102,10 @@ def obtain(
                 write_text(folder / "tables" / f"{name}.csv", table_text(frame))
             write_json(folder / "metrics.json", {k: plain(v) for k, v in found.metrics.items()})
             write_json(folder / "parameters.json", canonical(values))
-            write_json(folder / "provenance.json", _provenance(experiment, code, began, seconds))
+            threads = int(os.environ.get(machine.THREAD_VARIABLES[0]) or machine.cores())
+            about = {"experiment": experiment, "science": science, "code": dict(code)}
+            about |= machine.commit() | machine.circumstances(began, seconds, threads)
+            write_json(folder / "provenance.json", about)
             entry.finish()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -146,19 +149,3 @@ def _require_unchanged(now: Mapping[str, str], before: Mapping[str, str]) -> Non
     changed = [name for name, value in now.items() if before.get(name, value) != value]
     if changed:
         raise RuntimeError(f"{', '.join(changed)}: edited while this ran: run it again")
-
-
-def _provenance(
-    experiment: str, code: Mapping[str, str], began: datetime.datetime, seconds: float
-) -> dict[str, Any]:
-    return {
-        "experiment": experiment,
-        "science": identity.combined(code),
-        "code": dict(code),
-        **machine.commit(),
-        "started": began.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
-        "threads": int(os.environ.get(machine.THREAD_VARIABLES[0]) or machine.cores()),
-        **machine.machine(),
-        "versions": machine.versions(),
-    }
