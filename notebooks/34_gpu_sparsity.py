@@ -24,7 +24,7 @@
 # **One token at a time, {glue:text}`gpu-neurons`× if every zero is skipped,
 # {glue:text}`gpu-blocks`× in blocks of 16 neurons; sixteen texts at once, {glue:text}`gpu-batch`×; by
 # 2:4, {glue:text}`gpu-fours`×.** By the [ledger](01_claims.ipynb): {glue:text}`gpu-verdict`. These are
-# ceilings, not times. The model is small, {glue:text}`gpu-sparsity` sparse and one.
+# ceilings, not times, and of one small model, {glue:text}`gpu-sparsity` of whose activations are zero.
 
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
@@ -73,6 +73,7 @@ for ax, (table, x, hue) in zip(axes, panels, strict=True):
     sizes = np.unique(table[x])
     ax.plot(sizes, limit(single**sizes), "--", color="0.4", label="independent zeros")
     ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, sizes)
     ax.legend(title=None)
 axes[0].set(xlabel="neurons in a block", ylabel="largest speed-up")
 axes[1].set(xlabel="tokens at once")

@@ -84,14 +84,11 @@ pages = {made.id: page for made, page in zip(spec.runs, spec.pages, strict=True)
 def address(run_id: str) -> str:
     page = pages.get(run_id)
     if not (links and page and page.notebook.is_file()):
-        return f"`{run_id}`"
-    return f"[{run_id}]({Path('../..', page.group, page.id, page.notebook.name).as_posix()})"
+        return run_id
+    place = Path("../..", page.group, page.id, page.notebook.name).as_posix()
+    return f'<a href="{place}">{run_id}</a>'
 
 
 runs = points.groupby("run_id", sort=False)[[*spec.swept, y]].first().reset_index()
-lines = [["run", *spec.swept, y], ["---"] * (len(spec.swept) + 2)]
-lines += [
-    [address(row["run_id"]), *(f"{row[name]}" for name in spec.swept), f"{row[y]:.4g}"]
-    for _, row in runs.iterrows()
-]
-display(Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines)))
+runs["run_id"] = runs["run_id"].map(address)
+runs.style.set_uuid("runs").format(precision=4).hide(axis="index")

@@ -45,11 +45,6 @@ class Rotation:
     inputs: Floats
     sparsity: float
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of weights a full turn reads."""
-        return sum(layer.nbytes for layer in self.layers)
-
 
 def make_rotation(
     width: int, neurons: int, sparsity: float, *, caches: float = COLD, seed: int = 0

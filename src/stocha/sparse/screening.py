@@ -49,7 +49,8 @@ class Screen:
         return self.int8.nbytes + self.scale.nbytes + self.slack.nbytes
 
 
-NONE = Screen(np.empty((0, 0), np.int8), *np.empty((2, 0), np.float32), 0.0)
+_EMPTY = np.empty(0, np.float32)
+NONE = Screen(np.empty((0, 0), np.int8), _EMPTY, _EMPTY, 0.0)
 """No screen: every neuron is uncertain."""
 
 

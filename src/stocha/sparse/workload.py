@@ -46,11 +46,6 @@ class Layer:
         """The layer as `SparseFFN`; its variants share one copy of the weights."""
         return SparseFFN(self.gate, self.up, self.down, method="dense", threads=1)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the three weight matrices."""
-        return self.stacked.nbytes + self.down.nbytes
-
 
 def mean_direction(width: int, seed: int = 0) -> Floats:
     """The unit vector [d] that inputs share and gate rows avoid."""
