@@ -5,7 +5,7 @@ the masks of the model in the package follows the largest speed-up of its feed-f
 each way allows. Chapter *What a GPU can do with it*.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -56,31 +56,32 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     ids = torch.tensor(list(islice(_texts(tokenizer, config.tokens + 1), config.documents)))
     if len(ids) < config.documents:
         raise ValueError(f"documents={config.documents}: allowed: up to {len(ids)}")
-    masks = [mask.unflatten(0, (len(ids), -1)) for mask in zeros(model, ids)]
+    masks = [mask.view(len(ids), -1, mask.shape[1]) for mask in zeros(model, ids)]
     blocks: list[dict[str, object]] = []
     fours: list[dict[str, object]] = []
     for name in (AS_TRAINED, SORTED, DEALT):
         own = [_ordered(name, zero) for zero in masks]
         for size in config.blocks if name != DEALT else ():
-            shares = _mean(own, lambda zero, size=size: _grouped(zero, size).all(-1))
-            blocks += _rows(shares, order=name, block=size)
+            skipped = _mean(_cut(zero, 2, size).all(3) for zero in own)
+            blocks += _rows({"skipped": skipped}, order=name, block=size)
         if name != SORTED:
-            active = [(~_grouped(zero, 4)).sum(-1) for zero in own]
-            fits = _mean(active, lambda count: count <= 2)
-            beyond = _mean(active, lambda count: (count - 2).clamp(min=0) / 4)
-            fours += [a | b for a, b in zip(_rows(fits, "fit", order=name),
-                                            _rows(beyond, "beyond"), strict=True)]  # fmt: skip
+            active = [(~_cut(zero, 2, 4)).sum(3) for zero in own]
+            shares = {
+                "fit": _mean(count <= 2 for count in active),
+                "beyond": _mean((count - 2).clamp(min=0) / 4 for count in active),
+            }
+            fours += _rows(shares, order=name)
     batches: list[dict[str, object]] = []
     for size in config.batches:
-        in_a_row = _mean(masks, lambda zero, size=size: _cut(zero, 1, size).all(2))
-        batches += _rows(in_a_row, kind="of one text", tokens=size)
-        apart = _mean(masks, lambda zero, size=size: _cut(zero, 0, size).all(1))
-        batches += _rows(apart, kind="of as many texts", tokens=size)
+        kinds = {"of one text": 1, "of as many texts": 0}
+        for kind, dimension in kinds.items():
+            skipped = _mean(_cut(zero, dimension, size).all(dimension + 1) for zero in masks)
+            batches += _rows({"skipped": skipped}, kind=kind, tokens=size)
     if progress:
         progress(1, 1, "masks")
     tables = {"blocks": blocks, "batches": batches, "fours": fours}
     metrics = {
-        "sparsity": float(_mean(masks, lambda zero: zero).mean()),
+        "sparsity": float(_mean(masks).mean()),
         "layers": len(masks),
         "neurons": masks[0].shape[-1],
     }
@@ -114,22 +115,20 @@ def _order(name: str, zero: Tensor) -> Tensor:
     return torch.cat([order[:whole].view(4, -1).T.flatten(), order[whole:]])
 
 
-def _grouped(zero: Tensor, size: int) -> Tensor:
-    """[..., neurons] as [..., blocks, size]; what is left over at the end fills no block."""
-    whole = zero.shape[-1] // size * size
-    return zero[..., :whole].unflatten(-1, (-1, size))
-
-
 def _cut(zero: Tensor, dimension: int, size: int) -> Tensor:
-    """A dimension as (batches, size), without what fills no batch."""
-    whole = zero.shape[dimension] // size * size
-    return zero.narrow(dimension, 0, whole).unflatten(dimension, (-1, size))
+    """A dimension as (groups, size), without what is left over at its end and fills no group."""
+    kept = zero.narrow(dimension, 0, zero.shape[dimension] // size * size)
+    return kept.reshape(*kept.shape[:dimension], -1, size, *kept.shape[dimension + 1 :])
 
 
-def _mean(layers: list[Tensor], share: Callable[[Tensor], Tensor]) -> Tensor:
-    """A share of every text (or batch of texts), a mean over layers, tokens and neurons."""
-    return torch.stack([share(zero).float().flatten(1).mean(1) for zero in layers]).mean(0)
+def _mean(shares: Iterable[Tensor]) -> Tensor:
+    """A layer's shares each: of every text (or batch of texts), a mean over the rest and layers."""
+    return torch.stack([share.float().flatten(1).mean(1) for share in shares]).mean(0)
 
 
-def _rows(values: Tensor, name: str = "skipped", **about: object) -> list[dict[str, object]]:
-    return [about | {"text": text, name: float(one)} for text, one in enumerate(values)]
+def _rows(shares: dict[str, Tensor], **about: object) -> list[dict[str, object]]:
+    columns = {name: values.tolist() for name, values in shares.items()}
+    each = zip(*columns.values(), strict=True)
+    return [
+        about | {"text": n} | dict(zip(columns, row, strict=True)) for n, row in enumerate(each)
+    ]
