@@ -180,9 +180,7 @@ def entries(
         if not ffns:
             for mlp in layers(source):
                 weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-                made = SparseFFN.from_linear(
-                    *weights, method="dense", threads=threads, weights=precision
-                )
+                made = SparseFFN(*weights, method="dense", threads=threads, weights=precision)
                 ffns.append(made)
         return place(shared(half), [ffn.variant(method=method) for ffn in ffns])
 
