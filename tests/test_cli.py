@@ -15,7 +15,7 @@ import pytest
         (["-p", "p=1.5"], "p=1.5: allowed: a float in [0, 1]"),
         (["-p", "epochs"], "must read NAME=VALUE"),
         (["--jobs", "1000"], "--jobs 1000: must be from 1 to"),
-        (["--jobs", "0"], "--jobs 0: must be from 1 to"),
+        (["--jobs", "0"], "should be greater than or equal to 1"),
         (["--threads", "1000"], "--threads 1000: must be from 1 to"),
     ],
 )
@@ -34,7 +34,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(stocha, store, make_notebook, arg
         (["run", "--epochs", "3", "x.py"], "No such option: --epochs"),
         (["run", "x.py", "--jobs", "two"], "should be a valid integer"),
         (["sweep", "plan"], "Missing argument"),
-        (["sweep", "status", "x.yml", "--jobs", "0"], "--jobs 0: must be 1 or more"),
+        (["sweep", "status", "x.yml", "--jobs", "0"], "should be greater than or equal to 1"),
     ],
 )
 def test_a_call_that_cannot_be_read_is_one_line_too(stocha, arguments, message):

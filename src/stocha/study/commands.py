@@ -21,7 +21,9 @@ from stocha.study.pool import execute_all
 from stocha.study.progress import Progress
 from stocha.study.runs import clear_leftovers
 
-Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Notebooks at once, each its own process.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="Notebooks at once, each its own process.")
+]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", "-t", help="Numeric threads a notebook; default: cores / jobs."),

@@ -33,7 +33,6 @@ def plan(
     outside: Outside = False,
 ) -> None:
     """Show the points, what is done already, and the time predicted from finished ones."""
-    _require_jobs(jobs)
     state = read_state(read_sweep(path, outside))
     sweep = state.sweep
     print(f"{sweep.name}: {len(sweep.points)} points of {sweep.notebook.source}")
@@ -83,7 +82,6 @@ def run(
 
 def status(path: SweepFile, jobs: Jobs = 1, outside: Outside = False) -> None:
     """Show how many points are done, running, failed and waiting, and the time left."""
-    _require_jobs(jobs)
     state = read_state(read_sweep(path, outside))
     _print_counts(state, jobs)
     for wanted in ("running", "failed"):
@@ -139,13 +137,8 @@ def recorded() -> None:
         print(f"{record.folder.name}: {said}")
 
 
-def _require_jobs(jobs: int) -> None:
-    # A prediction may be asked for a larger machine than this one.
-    if jobs < 1:
-        raise UserError(f"--jobs {jobs}: must be 1 or more")
-
-
 def _print_counts(state: State, jobs: int) -> None:
+    """The counts, and the time left; `jobs` may be those of a larger machine than this one."""
     print(", ".join(f"{state.count(status)} {status}" for status in STATUSES))
     if state.record is not None and not any(state.recorded):
         table, sweep = table_path(state.sweep), state.sweep
