@@ -10,7 +10,6 @@
 #     name: python3
 #   stocha:
 #     alone: true
-#     inputs: ["src/stocha/lm/tiny_relu/*"]
 # ---
 
 # %% [markdown]

@@ -44,11 +44,14 @@ def test_a_changed_number_changes_it(package, file, old, new):
     assert identity.science("stocha.lm.training") != before
 
 
-def test_c_code_counts(package):
-    before = identity.science("stocha.sparse.peers")
-    with open(package / "sparse" / "fused.c", "a") as file:
-        file.write("\n")
-    assert identity.science("stocha.sparse.peers") != before
+@pytest.mark.parametrize(
+    ("module", "file"), [("sparse.peers", "sparse/fused.c"), ("lm.blocks", "lm/tiny_relu/model.pt")]
+)
+def test_c_code_and_a_shipped_models_weights_count(package, module, file):
+    before = identity.science(f"stocha.{module}")
+    with open(package / file, "ab") as data:
+        data.write(b"\n")
+    assert identity.science(f"stocha.{module}") != before
 
 
 def test_an_unknown_module_is_refused():

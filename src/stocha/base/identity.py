@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-DATA = (".c",)
-"""Endings of files beside a module that are code too."""
+DATA = (".c", ".json", ".pt")
+"""Endings of files beside a module that make its numbers as its code does."""
 APART = (
     *("figures.py", "figures/", "claims/", "study/", "cli.py"),
     *(f"base/{name}.py" for name in ("errors", "files", "identity", "machine", "parameters")),

@@ -14,13 +14,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from stocha.activations import Activation
-from stocha.lm import checkpoint, tokenizer
+from stocha.lm import checkpoint, tiny_relu, tokenizer
 from stocha.lm.config import ModelConfig
 from stocha.lm.convert import load_half, save_half
 from stocha.lm.model import Decoder
 from stocha.lm.tokens import load as load_tokens
 
-FOLDER = Path(__file__).with_name("tiny_relu")
+FOLDER = Path(tiny_relu.__file__).parent
 """model.pt, tokenizer.json, about.json: 0.7 MB."""
 
 
