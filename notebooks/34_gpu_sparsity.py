@@ -235,7 +235,7 @@ run.glue("gpu-layers", found.metrics["layers"])
 run.glue("gpu-width", found.metrics["neurons"])
 
 # %% [markdown]
-# ## In short
+# ## Summary
 #
 # - Decoding one token: the limit is that of a CPU, and published gains agree with it. It needs single
 #   neurons to be skipped, not blocks of them: of these {glue:text}`gpu-sorted` are empty at 16.
