@@ -89,7 +89,7 @@ def launches(buttons: Sequence[dict[str, Any]], page: str, source: str) -> dict[
 
 def for_colab(notebook: Path, url: str) -> nbformat.NotebookNode:
     """An executed notebook after a cell that brings library and recorded tables from `url`."""
-    opened = nbformat.read(notebook, as_version=4)
+    opened: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)
     setup = f"!git clone --quiet --depth 1 {url} stocha\n%cd stocha\n%pip install --quiet ."
     opened.cells.insert(0, nbformat.v4.new_code_cell(setup, id="setup"))
     return opened
