@@ -70,9 +70,9 @@ def activation() -> tuple[str, str, str, dict[str, Any]]:
         plot.line(points, colour, width)
     options = "".join(f'<option value="{name}">{word}</option>' for name, word in WORDS.items())
     controls = (
-        "<label>p, the probability of SiLU "
-        '<input type="range" name="p" min="0" max="1" step="0.05" value="0.5">'
-        "<output>0.50</output></label>"
+        "<span><label>p, the probability of SiLU "
+        '<input type="range" name="p" min="0" max="1" step="0.05" value="0.5"></label> '
+        '<output name="shown">0.50</output></span>'
         f'<label>x ≥ 0 is <select name="reading">{options}</select></label>'
         '<label><input type="checkbox" name="drawn"> one draw, not the expectation</label>'
         '<button type="button" name="again" disabled>draw again</button>'
@@ -96,9 +96,9 @@ def traffic(tables: Tables) -> tuple[str, str, str, dict[str, Any]]:
     for share, ratio in measured["sparse"]:
         plot.dot(plot.x(share), plot.y(ratio), "silu", 3)
     controls = (
-        "<label>zeros "
-        '<input type="range" name="sparsity" min="0" max="0.99" step="0.01" value="0.9">'
-        "<output>90 %</output></label>"
+        "<span><label>zeros "
+        '<input type="range" name="sparsity" min="0" max="0.99" step="0.01" value="0.9"></label> '
+        '<output name="shown">90 %</output></span>'
         '<label>weights <select name="item"><option value="4">float32</option>'
         '<option value="2">bfloat16</option></select></label>'
         '<label><input type="checkbox" name="screened"> screen the gate in int8 first</label>'

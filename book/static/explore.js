@@ -47,7 +47,7 @@
     activation(form, draw) {
       const p = Number(form.p.value);
       const reading = form.reading.value;
-      form.p.nextElementSibling.value = p.toFixed(2);
+      form.shown.value = p.toFixed(2);
       form.again.disabled = !form.drawn.checked;
       draw.line(grid(-4, 2, 121).map((x) => [x, relu(x)]), "relu", 1);
       draw.line(grid(-4, 2, 121).map((x) => [x, silu(x)]), "silu", 1);
@@ -64,7 +64,7 @@
       const sparsity = Number(form.sparsity.value);
       const item = Number(form.item.value);
       const method = form.screened.checked ? "screened" : "sparse";
-      form.sparsity.nextElementSibling.value = percent(sparsity);
+      form.shown.value = percent(sparsity);
       draw.line(grid(0, 0.99, 100).map((s) => [s, limit(method, s, item, model)]), "stocha", 2.5);
       if (item === 4) draw.dots(model.measured[method], "silu");
       const most = limit(method, sparsity, item, model);

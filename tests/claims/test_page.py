@@ -110,6 +110,9 @@ def test_estimates_of_several_data_sets_share_a_line():
     html = forest([(Claim("T1", "us", "A."), Assessment(Verdict.REPLICATED, "", "", tuple(parts)))])
     assert html.count("<div>") == 1
     assert html.count("<svg") == 2
+    tiny = [part(p, 0, name=f"data set {seed}: p") for seed, p in ((11, 9e-32), (12, 4e-38))]
+    html = forest([(Claim("T1", "us", "A."), Assessment(Verdict.REPLICATED, "", "", tuple(tiny)))])
+    assert "<span>&lt; 0.0001" in html
 
 
 @pytest.fixture(scope="module")

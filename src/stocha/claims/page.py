@@ -61,8 +61,9 @@ def _entry(claim: Claim, found: Assessment) -> str:
     ]
     for name, parts in _rows(found.parts).items():
         kin = [part for part in found.parts if part.unit == parts[0].unit]
-        means = [number(part.found.mean, ".3g") for part in parts]
-        told = f"{', '.join(means)} {parts[0].unit}" if parts[1:] else numbers(parts[0])
+        means = [_short(part.found.mean) for part in parts]
+        told = ", ".join(means if len(set(means)) > 1 else means[:1])
+        told = f"{told} {parts[0].unit}" if parts[1:] else numbers(parts[0])
         wanted = f" <small>wanted: {parts[0].band}</small>" if parts[0].band else ""
         lines.append(
             f"<div><span>{escape(name)}</span>"
@@ -70,6 +71,10 @@ def _entry(claim: Claim, found: Assessment) -> str:
             f"<span>{escape(told)}{wanted}</span></div>"
         )
     return "".join([*lines, "</li>"])
+
+
+def _short(mean: float) -> str:
+    return "< 0.0001" if 0 < mean < 0.0001 else number(mean, ".3g")
 
 
 def _rows(parts: Iterable[Part]) -> dict[str, list[Part]]:
