@@ -50,12 +50,6 @@ def test_a_missing_notebook_is_a_mistake(stocha):
     assert "no notebook" in done.stderr
 
 
-def test_a_comparison_of_versions_is_refused_before_anything_is_checked_out(stocha):
-    done = stocha("lineage", "no-commit", "notebooks/14_toy_run.py", "-p", "zz=1")
-    assert done.returncode == 2
-    assert "stocha: 14_toy_run: unknown parameter 'zz'" in done.stderr
-
-
 def test_an_unwritable_store_is_a_mistake(stocha, make_notebook):
     done = stocha("run", make_notebook(), STOCHA_RUNS="/proc/none")
     assert done.returncode == 2

@@ -15,7 +15,6 @@ from stocha.study.book import build_book
 from stocha.study.cells import update_notebooks
 from stocha.study.commands import list_notebooks, run_notebooks
 from stocha.study.comparison import compare
-from stocha.study.lineage import extend
 from stocha.study.recording import record_runs, write_readme
 from stocha.study.sweeps import commands as sweeps
 
@@ -68,7 +67,6 @@ main.command("notebooks")(list_notebooks)
 main.command("book")(build_book)
 main.command("record")(record_runs)
 main.command("recorded")(sweeps.recorded)
-main.command("lineage")(extend)
 main.command("diff")(compare)
 main.command("cells")(update_notebooks)
 main.command("readme")(write_readme)

@@ -36,20 +36,18 @@ def science(module: str) -> str:
 
 def is_module(name: str) -> bool:
     """Whether the package has a module of this dotted name."""
-    return all(name.split(".")) and _file(name, PACKAGE) is not None
+    return all(name.split(".")) and _file(name) is not None
 
 
-def code(modules: Iterable[str], package: Path | None = None) -> dict[str, str]:
+def code(modules: Iterable[str]) -> dict[str, str]:
     """Return file → hash of its code, for each file that the numbers of `modules` come from.
 
-    Parameters: `modules`, dotted names; `package`, the folder of another copy of the package. File
-    names are relative to the package. Comments, docstrings and layout do not count.
+    Parameters: `modules`, dotted names. File names are relative to the package. Comments,
+    docstrings and layout do not count.
     """
-    package = package or PACKAGE
-    found = reached(modules, package, APART)
     hashes = {
-        path.relative_to(package).as_posix(): _read(path, *_stamp(path))[0]
-        for path in sorted(found)
+        path.relative_to(PACKAGE).as_posix(): _read(path, *_stamp(path))[0]
+        for path in sorted(reached(modules, APART))
     }
     return {name: value for name, value in hashes.items() if value != _EMPTY}
 
@@ -60,22 +58,19 @@ def combined(hashes: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def reached(
-    modules: Iterable[str], package: Path | None = None, without: tuple[str, ...] = ()
-) -> set[Path]:
+def reached(modules: Iterable[str], without: tuple[str, ...] = ()) -> set[Path]:
     """Return the files of the package that importing `modules` runs, directly or through others.
 
     Parameters: `without`, beginnings of names in the package; those files, and what only they
     import, are left out.
     """
-    package = package or PACKAGE
     found: set[Path] = set()
     waiting = list(modules)
     while waiting:
-        path = _file(waiting.pop(), package)
+        path = _file(waiting.pop())
         if path is None or path in found:
             continue
-        if path.relative_to(package).as_posix().startswith(without):
+        if path.relative_to(PACKAGE).as_posix().startswith(without):
             continue
         found.add(path)
         found.update(near for near in path.parent.iterdir() if near.suffix in DATA)
@@ -99,8 +94,8 @@ def normalised(source: str) -> str:
     return _normalised(ast.parse(source))
 
 
-def _file(module: str, package: Path) -> Path | None:
-    base = package.joinpath(*module.split(".")[1:])
+def _file(module: str) -> Path | None:
+    base = PACKAGE.joinpath(*module.split(".")[1:])
     if module.split(".")[0] != PACKAGE.name:
         return None
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)

@@ -1,7 +1,7 @@
 """What is recorded under `results/`, and whether it is what the code of today would give.
 
 A record's provenance names the code that made its numbers, file by file. They are found again while
-that code is the same, or is known to give the same numbers (`lineage`).
+that code is the same.
 """
 
 import json
@@ -16,7 +16,6 @@ from stocha.base.errors import UserError
 from stocha.base.files import digest, read_json, write_bytes, write_json
 from stocha.base.paths import project_root, results_root
 from stocha.base.recorded import PROVENANCE, read_provenance, require_recorded
-from stocha.study.lineage import relatives
 from stocha.study.notebooks import Notebook
 from stocha.study.results import canonical
 from stocha.study.runs import Entry
@@ -35,23 +34,15 @@ class Record:
     """Dotted names of the functions that made the numbers; none where the page did itself."""
     code: Mapping[str, str]
     """File → hash of the code that the numbers come from."""
-    commit: str
     fixed: Mapping[str, Any]
     """Parameters that all points share, by name."""
     swept: tuple[str, ...]
     points: Mapping[str, Sequence[Any]]
     """Run id → values of the swept parameters."""
 
-    @property
-    def science(self) -> str:
-        """The one hash that stands for `code`."""
-        return identity.combined(self.code)
-
     def is_current(self, notebook: Notebook) -> bool:
         """The notebook would give these numbers today, as far as its code is concerned."""
-        known = relatives(notebook.stem, self.science)
-        ways = {self.experiments, *(experiments for experiments in known.values())}
-        return any(_science(notebook, way) in known for way in ways)
+        return _code(notebook, self.experiments) == self.code
 
     def run_ids(self, notebook: Notebook, points: Iterable[Mapping[str, Any]]) -> list[str | None]:
         """The run id under which each of `points` is recorded here; None where it is not.
@@ -98,7 +89,6 @@ def read_record(folder: Path) -> Record | None:
             str(own["notebook"]),
             tuple(own["experiments"]),
             dict(own["code"]),
-            str(own["commit"]),
             canonical(own["fixed"]),
             tuple(own["swept"]),
             dict(own["points"]),
@@ -118,7 +108,7 @@ def all_records() -> list[Record]:
 def restore(entry: Entry, experiment: str, values: Any, science: str) -> bool:
     """Put a result into the store from the recorded page that shows it; True if there is one.
 
-    Its code must give today's numbers. The caller holds the lock on `entry`.
+    The caller holds the lock on `entry`.
     """
     for record in all_records():
         about = read_provenance(record.folder) or {}
@@ -126,7 +116,7 @@ def restore(entry: Entry, experiment: str, values: Any, science: str) -> bool:
             if (
                 result["experiment"] == experiment
                 and result["parameters"] == canonical(values)
-                and science in relatives(Path(record.notebook).stem, result["science"])
+                and result["science"] == science
             ):
                 _copy(entry, record.folder, result, about)
                 return True
@@ -183,10 +173,6 @@ def _code(notebook: Notebook, experiments: Sequence[str]) -> dict[str, str]:
     if experiments:
         return identity.code([name.rpartition(".")[0] for name in experiments])
     return notebook.code
-
-
-def _science(notebook: Notebook, experiments: Sequence[str]) -> str:
-    return identity.combined(_code(notebook, experiments))
 
 
 def _last_commit(name: str) -> str:
