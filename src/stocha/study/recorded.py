@@ -5,13 +5,12 @@ that code is the same.
 """
 
 import json
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stocha.base import identity
+from stocha.base import identity, machine
 from stocha.base.errors import UserError
 from stocha.base.files import digest, read_json, write_bytes, write_json
 from stocha.base.paths import project_root, results_root
@@ -34,7 +33,7 @@ class Record:
     """Dotted names of the functions that made the numbers; none where the page did itself."""
     code: Mapping[str, str]
     """File → hash of the code that the numbers come from."""
-    fixed: Mapping[str, Any]
+    fixed: dict[str, Any]
     """Parameters that all points share, by name."""
     swept: tuple[str, ...]
     points: Mapping[str, Sequence[Any]]
@@ -44,24 +43,13 @@ class Record:
         """The notebook would give these numbers today, as far as its code is concerned."""
         return _code(notebook, self.experiments) == self.code
 
-    def run_ids(self, notebook: Notebook, points: Iterable[Mapping[str, Any]]) -> list[str | None]:
-        """The run id under which each of `points` is recorded here; None where it is not.
-
-        A parameter that the record does not know has, there, its default at full scale.
-        """
-        defaults = canonical(notebook.declaration.resolve({"scale": "full"}))
-        names = (*self.fixed, *self.swept)
+    def run_ids(self, points: Iterable[Mapping[str, Any]]) -> list[str | None]:
+        """The run id under which each of `points` is recorded here; None where it is not."""
         known = {
-            json.dumps([*self.fixed.values(), *values]): name
-            for name, values in canonical(self.points).items()
+            _key(self.fixed | dict(zip(self.swept, values, strict=True))): name
+            for name, values in self.points.items()
         }
-        found = []
-        for point in map(canonical, points):
-            new = (name for name in point if name not in names and name != "scale")
-            same = all(point[name] == defaults[name] for name in new)
-            values = json.dumps([point.get(name) for name in names])
-            found.append(known.get(values) if same else None)
-        return found
+        return [known.get(_key(point)) for point in points]
 
     def changes(self, notebook: Notebook) -> str:
         """Which files changed since it was recorded, each with the last commit that did."""
@@ -89,7 +77,7 @@ def read_record(folder: Path) -> Record | None:
             str(own["notebook"]),
             tuple(own["experiments"]),
             dict(own["code"]),
-            canonical(own["fixed"]),
+            dict(own["fixed"]),
             tuple(own["swept"]),
             dict(own["points"]),
         )
@@ -169,6 +157,12 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return {path.name: digest(path.read_bytes()) for path in files}
 
 
+def _key(point: Mapping[str, Any]) -> str:
+    """A point as one text, the same for equal values; its scale only says where they are from."""
+    values = {name: value for name, value in point.items() if name != "scale"}
+    return json.dumps(canonical(values), sort_keys=True)
+
+
 def _code(notebook: Notebook, experiments: Sequence[str]) -> dict[str, str]:
     if experiments:
         return identity.code([name.rpartition(".")[0] for name in experiments])
@@ -177,12 +171,9 @@ def _code(notebook: Notebook, experiments: Sequence[str]) -> dict[str, str]:
 
 def _last_commit(name: str) -> str:
     """The last commit that changed a file of the code, short; `not committed` without one."""
-    root = project_root()
     beside = Path("notebooks") / name
-    path = beside if (root / beside).is_file() else Path("src", identity.PACKAGE.name, name)
-    try:
-        command = ["git", "log", "-1", "--format=%h", "--", path.as_posix()]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return "no git"
-    return done.stdout.strip() or "not committed"
+    path = (
+        beside if (project_root() / beside).is_file() else Path("src", identity.PACKAGE.name, name)
+    )
+    said = machine.git("log", "-1", "--format=%h", "--", path.as_posix())
+    return "no git" if said is None else said or "not committed"

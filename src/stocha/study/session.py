@@ -19,15 +19,7 @@ from IPython.display import Markdown, display
 from stocha.base.files import read_json, write_json, write_text
 from stocha.base.paths import runs_root
 from stocha.base.result import Result
-from stocha.study.handoff import (
-    CODE,
-    FRESH,
-    PROGRESS,
-    RESULTS,
-    RUN_FOLDER,
-    badge_text,
-    reduced_at,
-)
+from stocha.study import handoff
 from stocha.study.recorded import restore
 from stocha.study.results import load, obtain, plain, table_text
 
@@ -62,8 +54,8 @@ class Session:
             config: its configuration, a frozen dataclass of JSON-able values.
             name: what the page calls this result.
         """
-        fresh = bool(os.environ.get(FRESH))
-        expected = read_json(self.folder / CODE)
+        fresh = bool(os.environ.get(handoff.FRESH))
+        expected = read_json(self.folder / handoff.CODE)
         entry = obtain(function, config, self.progress, fresh, expected, restore)
         found = load(entry.folder)
         prefix = f"{name}_" if name else ""
@@ -84,7 +76,7 @@ class Session:
                 **{key: about[key] for key in ("experiment", "science", "code")},
             }
         )
-        write_json(self.folder / RESULTS, self._results)
+        write_json(self.folder / handoff.RESULTS, self._results)
         return found
 
     def table(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -127,15 +119,15 @@ class Session:
         if done < total and now - self._progress_written < _PROGRESS_EVERY:
             return
         self._progress_written = now
-        if RUN_FOLDER in os.environ:
+        if handoff.RUN_FOLDER in os.environ:
             state = {"done": done, "total": total, "unit": unit}
-            partial = self.folder / f".{PROGRESS}"
+            partial = self.folder / f".{handoff.PROGRESS}"
             partial.write_text(json.dumps(state))
-            partial.replace(self.folder / PROGRESS)
+            partial.replace(self.folder / handoff.PROGRESS)
 
     def badge(self) -> None:
         """Show at which scale this page was made, and what is smaller than at the full scale."""
-        display(Markdown(badge_text(self.scale, self.reduced)))
+        display(Markdown(handoff.badge_text(self.scale, self.reduced)))
 
     def _table(self, name: str) -> Path:
         return self.folder / "tables" / f"{name}.csv"
@@ -155,11 +147,11 @@ def open_run(name: str, namespace: MutableMapping[str, Any]) -> Session:
     for parameter, value in scales[scale].items():
         if namespace[parameter] is None:
             namespace[parameter] = value
-    reduced = reduced_at(scales, namespace)
-    given = os.environ.get(RUN_FOLDER)
+    reduced = handoff.reduced_at(scales, namespace)
+    given = os.environ.get(handoff.RUN_FOLDER)
     folder = Path(given) if given else runs_root() / "by-hand" / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULTS).unlink(missing_ok=True)
+    (folder / handoff.RESULTS).unlink(missing_ok=True)
     return Session(name, folder, scale, reduced, _parameters(namespace))
 
 

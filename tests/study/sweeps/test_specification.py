@@ -31,14 +31,13 @@ def values(sweep, *names):
     return [tuple(point[name] for name in names) for point in sweep.points]
 
 
-def test_grid_zip_points_and_exclusions(write):
+def test_grid_zip_and_points(write):
     sweep = read_sweep(
         write(
             "fixed: {scale: smoke}\n"
             "grid: {p: [0, 1]}\n"
             "zip: {epochs: [2, 3], widths: [[4], [8]]}\n"
             "points: [{p: 0.5, epochs: 9}]\n"
-            "exclude: [{p: 1, epochs: 3}]\n"
         ),
         outside=True,
     )
@@ -46,6 +45,7 @@ def test_grid_zip_points_and_exclusions(write):
         (0.0, 2, [4]),
         (0.0, 3, [8]),
         (1.0, 2, [4]),
+        (1.0, 3, [8]),
         (0.5, 9, [4, 4]),
     ]
     assert {point["scale"] for point in sweep.points} == {"smoke"}
@@ -105,8 +105,7 @@ def test_a_grid_has_the_product_of_its_lists(tmp_path_factory, epochs, seeds):
         ("fixed: {seed: 1}\nseeds: 2\n", r"seeds: `seed` stands in `fixed` already"),
         ("points: [{seed: 1}]\nseeds: 2\n", r"seeds: `seed` stands in `points.0` already"),
         ("points: [null]\n", r"points.0: must be a mapping"),
-        ("exclude: [{}]\n", r"exclude.0: must be a mapping"),
-        ("exclude: [{p: 0.5}]\n", r"no point is left"),
+        ("points: [{}]\n", r"points.0: must be a mapping"),
         ("collect: {tabel: x}\n", r"collect.tabel: unknown key"),
         ("collect: {tables: x}\n", r"collect.tables: must be a list"),
         ("collect: {metrics: x}\n", r"collect.metrics: must be a list"),
@@ -154,13 +153,6 @@ def test_a_missing_file_is_one_line(tmp_path):
         read_sweep(tmp_path / "none.yml")
 
 
-def test_a_rule_of_exclusion_may_name_a_seed(write):
-    sweep = read_sweep(
-        write("grid: {p: [0, 1]}\nseeds: 3\nexclude: [{seed: 1}, {seed: 0, p: 1}]\n"), True
-    )
-    assert values(sweep, "seed", "p") == [(0, 0.0), (2, 0.0), (2, 1.0)]
-
-
 def test_zero_has_no_sign(write):
     assert values(read_sweep(write("grid: {p: [0, -0.0]}\n"), True), "p") == [(0.0,)]
 
@@ -186,7 +178,7 @@ def test_a_sweeps_name_is_a_folders_name(tmp_path, name):
 
 LONGER = 10 if os.environ.get("STOCHA_TEST_LONG") else 1
 KEYS = st.sampled_from(
-    ["notebook", "fixed", "grid", "zip", "points", "exclude", "seeds", "collect", "page", "p"]
+    ["notebook", "fixed", "grid", "zip", "points", "seeds", "collect", "page", "p"]
 )
 ODD = st.sampled_from(
     [

@@ -130,7 +130,7 @@ def recorded() -> None:
         full = notebook.declaration.resolve({"scale": "full"})
         if not record.is_current(notebook):
             said = f"made before {record.changes(notebook)} changed"
-        elif not record.swept and record.run_ids(notebook, [full]) == [None]:
+        elif not record.swept and record.run_ids([full]) == [None]:
             said = "made with other parameters than the full scale's of today"
         else:
             said = "current"

@@ -7,7 +7,6 @@
     grid: {width: [2, 4], activation: [relu, silu]}    # every combination
     zip: {lr: [1e-3, 3e-4], epochs: [100, 300]}        # paired: first with first, …
     points: [{width: 64, activation: relu}]            # further points
-    exclude: [{width: 2, activation: silu}]            # points that match are left out
     seeds: 5                               # the notebook's `seed` from 0 to 4, or a list
     collect: {table: final, metrics: [best], tables: [curves]}
     page: {x: width, y: val_loss, hue: activation}
@@ -33,9 +32,9 @@ from stocha.study.results import canonical
 from stocha.study.runs import Entry
 from stocha.study.sweeps.located import Key, Located, read_located
 
-_KEYS = ("notebook", "fixed", "grid", "zip", "points", "exclude", "seeds", "collect", "page")
+_KEYS = ("notebook", "fixed", "grid", "zip", "points", "seeds", "collect", "page")
 _COLLECT = ("table", "metrics", "tables")
-_PAGE = ("title", "x", "y", "hue", "log_x", "log_y")
+_PAGE = ("title", "x", "y", "hue", "log_x")
 
 _POINTS = 100_000
 _NAME = re.compile(r"\w[\w.-]*")
@@ -144,7 +143,7 @@ def _notebook(document: Located, outside: bool) -> Notebook:
 def _page(document: Located, swept: Sequence[str], collect: Collect) -> dict[str, Any]:
     page = document.mapping(("page",), _PAGE)
     for name, value in page.items():
-        if name in ("log_x", "log_y"):
+        if name == "log_x":
             allowed = "true, false" if type(value) is not bool else ""
         elif name == "x" or (name == "hue" and collect.table is None):
             # the rows of a table may differ in what no parameter says, such as the activation
@@ -159,7 +158,7 @@ def _page(document: Located, swept: Sequence[str], collect: Collect) -> dict[str
 def _points(document: Located, notebook: Notebook) -> list[Point]:
     fixed = _assignments(document, notebook, ("fixed",))
     grid, zipped = (_columns(document, notebook, key) for key in ("grid", "zip"))
-    explicit, excluded = (_listed(document, notebook, key) for key in ("points", "exclude"))
+    explicit = _listed(document, notebook)
     seeds = _seeds(document, notebook)
     groups: dict[str, Mapping[str, Any]] = {"fixed": fixed, "grid": grid, "zip": zipped}
     for (first, ours), (second, theirs) in itertools.combinations(groups.items(), 2):
@@ -188,20 +187,17 @@ def _points(document: Located, notebook: Notebook) -> list[Point]:
     for seed, configuration in itertools.product(seeds, configurations):
         given = configuration | ({} if seed is None else {"seed": seed})
         point = notebook.declaration.resolve(given)
-        if not any(rule.items() <= point.items() for rule in excluded):
-            points.setdefault(json.dumps(canonical(point)), point)
-    if not points:
-        raise document.mistake((), "no point is left: give grid, zip, points or seeds")
+        points.setdefault(json.dumps(canonical(point)), point)
     return list(points.values())
 
 
-def _listed(document: Located, notebook: Notebook, key: str) -> list[Point]:
-    """The mappings from parameter to value that stand in the list `key`."""
+def _listed(document: Located, notebook: Notebook) -> list[Point]:
+    """The mappings from parameter to value that stand in the list `points`."""
     points = []
-    for number, given in enumerate(document.sequence((key,))):
+    for number, given in enumerate(document.sequence(("points",))):
         if not isinstance(given, dict) or not given:
-            raise document.mistake((key, number), "must be a mapping from parameter to value")
-        points.append(_assignments(document, notebook, (key, number)))
+            raise document.mistake(("points", number), "must be a mapping from parameter to value")
+        points.append(_assignments(document, notebook, ("points", number)))
     return points
 
 

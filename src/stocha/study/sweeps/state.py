@@ -55,7 +55,7 @@ def read_state(sweep: Sweep) -> State:
     record = read_record(results_root() / sweep.name)
     recorded: list[str | None] = [None] * len(sweep.points)
     if record is not None and record.is_current(sweep.notebook):
-        recorded = record.run_ids(sweep.notebook, sweep.points)
+        recorded = record.run_ids(sweep.points)
     places = zip(sweep.runs, sweep.pages, recorded, strict=True)
     return State(sweep, tuple(_status(*place) for place in places), record, tuple(recorded))
 
