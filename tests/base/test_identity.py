@@ -66,9 +66,8 @@ def test_a_parameters_meaning_and_scales_do_not_count():
     assert identity.normalised(declared.format(0.1, "step", 1) + "    p: int = 3\n") != before
 
 
-def test_the_code_that_numbers_come_from_is_named_by_file(package):
+def test_the_code_that_numbers_come_from_is_named_by_file():
     found = identity.code(["stocha.lm.training"])
     assert "lm/training.py" in found
     assert not {"base/files.py", "base/paths.py", "figures.py"} & found.keys()
     assert identity.combined(found) == identity.science("stocha.lm.training")
-    assert identity.code(["stocha.lm.training"], package) == found
