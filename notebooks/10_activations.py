@@ -369,7 +369,7 @@ run.figure_data("gates", "temperatures")
 # gets the same inputs; the stochastic ones draw once an input. Exact zeros are what sparse
 # inference can skip, the mean gradient is what is left of a gradient of one.
 
-# %% tags=["hide-input", "hide-output"] mystnb={"code_prompt_show": "Every activation's numbers", "code_prompt_hide": "Every activation's numbers"}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Every activation's numbers", "code_prompt_hide": "Every activation's numbers"}
 columns = ["mean", "variance", "zeros", "mean gradient", "no gradient"]
 table = pd.DataFrame(index=activations.names(), columns=columns, dtype=float)
 for name in table.index:

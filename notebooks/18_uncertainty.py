@@ -172,3 +172,5 @@ means.round(3).astype({"passes": int})
 # Asking a StochA network the same question twenty times gives no better sense of doubt than asking it once with the
 # average activation. It is a little better than a plain network in the mean, but no clear gain; dropout and an ensemble of five
 # do more, on these four small data sets. A network that must know when it does not know should use one of those.
+#
+# Three [exercises](60_exercises.ipynb) belong to this part of the book.

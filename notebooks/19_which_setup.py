@@ -119,7 +119,7 @@ verdicts[["verdict", "first"]].rename_axis(None)
 # each claim. Where that is zero for one value and not for another, the post did *not* do the first, as far as the claim
 # is to be trusted.
 
-# %% tags=["hide-input", "hide-output"] mystnb={"code_prompt_show": "Claims met, by value", "code_prompt_hide": "Claims met, by value"}
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Claims met, by value", "code_prompt_hide": "Claims met, by value"}
 decay = found["optimizer"].map({"adam": "L2", "adamw": "decoupled"})
 yes = {True: "yes", False: "no"}
 values = {

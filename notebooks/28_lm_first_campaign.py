@@ -162,3 +162,5 @@ run.table("differences", campaign.differences(points, asked)).set_index("claim")
 #
 # The first campaign trained many activations and could tell few of them apart, because its runs differed from seed to seed by more
 # than from activation to activation. Its results are kept, and are not what this book argues from.
+#
+# Three [exercises](60_exercises.ipynb) belong to this part of the book.

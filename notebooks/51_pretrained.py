@@ -141,3 +141,5 @@ run.figure_data("zeros")
 # A model that was trained with one activation cannot be run with another: with ReLU, SmolLM2's loss rises by
 # {glue:text}`swap-cost` nats a token, which makes it useless. Even with a tenth of the zeros it rises by {glue:text}`swap-little`.
 # More training has to win that back; what would count as success was [written down before](../hf_protocol.md).
+#
+# Three [exercises](60_exercises.ipynb) belong to this part of the book.

@@ -72,10 +72,7 @@ run.figure_data("points")
 by_configuration = points.groupby([name for name in spec.swept if name != "seed"])[y]
 run.table("summary", by_configuration.agg(["mean", "std", "count"]).reset_index())
 
-# %% [markdown]
-# Every run:
-
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Every run", "code_prompt_hide": "Every run"}
 pages = {made.id: page for made, page in zip(spec.runs, spec.pages, strict=True)}
 
 

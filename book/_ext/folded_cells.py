@@ -1,6 +1,7 @@
-"""Fold the parameters of an executed notebook, and what each scale sets, under a line that says so.
+"""Fold an executed notebook's parameters, what each scale sets, and solutions, each under a line
+that says so.
 
-A reader meets the page's question before its declarations, in every notebook alike.
+A reader meets the page's question before its declarations, and an exercise before its solution.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ import json
 
 from sphinx.application import Sphinx
 
-PROMPTS = {"parameters": "The parameters of this page", "scales": "What each scale sets"}
+FOLDS = {
+    "parameters": ("hide-input", "The parameters of this page"),
+    "scales": ("hide-input", "What each scale sets"),
+    "solution": ("hide-cell", "Solution"),
+}
 
 
 def folded(text: str) -> str:
-    """An executed notebook's JSON with the cells tagged `parameters` and `scales` folded."""
+    """An executed notebook's JSON with the cells folded whose tags are in FOLDS."""
     notebook = json.loads(text)
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
-        for tag, prompt in PROMPTS.items():
+        for tag, (fold, prompt) in FOLDS.items():
             if tag in tags and not any(each.startswith("remove-") for each in tags):
-                cell["metadata"]["tags"] = sorted({*tags, "hide-input"})
+                cell["metadata"]["tags"] = sorted({*tags, fold})
                 own = cell["metadata"].setdefault("mystnb", {})
                 own |= {"code_prompt_show": prompt, "code_prompt_hide": prompt}
     return json.dumps(notebook)

@@ -65,6 +65,6 @@ def test_notebooks_tell_and_do_not_compute() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_code_that_is_shown_fits_the_column(path: Path) -> None:
-    folded = ("hide-", "remove-", '"parameters"', '"scales"')
+    folded = ("hide-", "remove-", '"parameters"', '"scales"', '"solution"')
     shown = [code for first, code in code_cells(path) if not any(tag in first for tag in folded)]
     assert [line for code in shown for line in code if len(line) > 88] == []
