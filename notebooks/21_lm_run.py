@@ -168,8 +168,11 @@ found.tables["threshold"].round(4)
 # %%
 found.tables["probes"].round(3)
 
-# %% [markdown]
-# One row of the campaign's table:
-
-# %%
+# %% tags=["hide-output"] mystnb={"code_prompt_show": "The run in one row", "code_prompt_hide": "The run in one row"}
 found.tables["summary"]
+
+# %% [markdown]
+# ## Summary
+#
+# A run ends as one row of numbers: its losses, its zeros, and what the switch did to them. The chapters that follow compare such
+# rows, of larger models, between activations and over seeds. One row by itself says nothing about an activation.

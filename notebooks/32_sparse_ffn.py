@@ -90,10 +90,16 @@ def draw(table):
     )
 
 
+WORDS = {"ratio_median": "speed-up", "ratio_q1": "lower quartile", "ratio_q3": "upper quartile"}
+WORDS |= {"q1": "lower quartile", "q3": "upper quartile", "d": "width", "h": "neurons"}
+WORDS |= {"gbps": "GB/s", "roof_fraction": "of the roof"}
+
+
 def show(table, name, **formats):
     """A table without its index, two digits where nothing else is said."""
-    style = table.style.set_uuid(f"ffn-{name}").format(formats or None, precision=2)
-    return style.hide(axis="index")
+    formats = {WORDS.get(column, column): spec for column, spec in formats.items()}
+    style = table.rename(columns=WORDS).style.set_uuid(f"ffn-{name}")
+    return style.format(formats or None, precision=2).hide(axis="index")
 
 
 def peers(table, name):
@@ -382,27 +388,27 @@ figure = draw(live)
 # %% tags=["remove-input"]
 run.figure_data("ffn_speed")
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Every peer, here", "code_prompt_hide": "Every peer, here"}
 peers(near[near["threads"] == threads[0]], "peers-live")
 
 # %% [markdown]
 # One input at a time in int8, against our own dense kernel and torch's, which rounds the inputs too:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "int8, here", "code_prompt_hide": "int8, here"}
 show(found["int8"], "int8-live")
 
 # %% [markdown]
 # What a call costs besides reading, in milliseconds, with and without a pause before it in which threads
 # fall asleep. An empty call is a layer of 32 neurons:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "What a call costs, here", "code_prompt_hide": "What a call costs, here"}
 show(found["calls"].round(4), "calls-live", q1="{:.3f}", median="{:.3f}", q3="{:.3f}")
 
 # %% [markdown]
 # Small batches, against `F.linear` and against our own dense kernel, with the rate at which the peer gets
 # through the weights:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Batches, here", "code_prompt_hide": "Batches, here"}
 show(found["batches"], "batches-live")
 
 # %% [markdown]
