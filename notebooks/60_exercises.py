@@ -51,6 +51,7 @@ from stocha.toy import experiment as toy
 
 run = open_run("60_exercises", globals())
 read = Tables()
+row = partial(pd.DataFrame, index=[""])
 ten_epochs = partial(at_scale, toy.Config, "smoke", epochs=10)
 
 # %% [markdown]
@@ -64,7 +65,7 @@ ten_epochs = partial(at_scale, toy.Config, "smoke", epochs=10)
 # 84 % of these inputs are negative, and three coins in four say ReLU: 0.84 · (1 − p).
 x = torch.randn(100_000, generator=generator(0, "data")) - 1
 zeros = activations.stocha(x, 0.25, generator=generator(0, "activation")) == 0
-{"negative": (x < 0).double().mean().item(), "zero": zeros.double().mean().item()}
+row({"negative": (x < 0).double().mean().item(), "zero": zeros.double().mean().item()})
 
 # %% [markdown]
 # **2 · The same network, asked three ways.** Networks are trained with StochA. For validation they may go on drawing, use the mean
@@ -82,22 +83,22 @@ pd.DataFrame({way: toy.run(ten_epochs(test=way, runs=5)).metrics for way in ways
 # %% tags=["solution"]
 # Inside Adam the decay is divided by the gradient's size: where that is small the weights vanish.
 dies = partial(ten_epochs, activation="relu", width=2, weight_decay=0.1, runs=10)
-{way: toy.run(dies(optimizer=way)).tables["final"]["dead"].mean() for way in ("adam", "adamw")}
+row({way: toy.run(dies(optimizer=way)).tables["final"].dead.mean() for way in ("adam", "adamw")})
 
 # %% [markdown]
 # ## The language model
 #
 # **4 · What is left after the switch.** The activation is switched for the last tenth of the steps. Which share of the summed
-# learning rate do these receive, if the rate follows a cosine? And with `wsd`, where the rate stays at its peak and then
-# falls? ([The switch](23_lm_switch.ipynb))
+# learning rate do these receive, if the rate follows a cosine? And with `wsd`, where the rate stays at its peak and falls
+# in the last fifth of the steps? ([The switch](23_lm_switch.ipynb))
 
 # %% tags=["solution"]
-# A cosine is nearly at its end by then; `wsd` has its whole fall there, and falls along a line.
+# A cosine is nearly at its end by then. `wsd` is half way down a line.
 switched = partial(lm.Config, schedule="swi_ft", alpha=0.1)
-{shape: switched(lr_schedule=shape).plan["lr_share_after"] for shape in ("cosine", "wsd")}
+row({shape: switched(lr_schedule=shape).plan["lr_share_after"] for shape in ("cosine", "wsd")})
 
 # %% [markdown]
-# **5 · Zeros that two tokens share.** In the ReLU models about two neurons in three are zero at a token. Which share is zero
+# **5 · Zeros that two tokens share.** In the ReLU models most neurons are zero at a token. Which share is zero
 # at both of two neighbouring tokens, if zeros fall independently? Will the models have more or fewer? And at eight tokens?
 # ([Where the zeros are](25_lm_zeros.ipynb))
 
@@ -117,7 +118,7 @@ ids = torch.tensor(pretrained.load()[1].encode(inspect.getsource(textwrap)).ids[
 models = {name: pretrained.load(name)[0] for name in ("relu", "gelu", "silu", "relu2")}
 with torch.no_grad():
     logits = {name: model(ids[None, :-1])[0] for name, model in models.items()}
-{name: cross_entropy(rows, ids[1:]).item() for name, rows in logits.items()}
+row({name: cross_entropy(rows, ids[1:]).item() for name, rows in logits.items()})
 
 # %% [markdown]
 # ## Sparse inference
@@ -128,8 +129,9 @@ with torch.no_grad():
 # %% tags=["solution"]
 # 3/(1 + 2(1 − s)) is 2 at s = ¾. The oracle reads 1 − s of everything, so half will do.
 shares = np.linspace(0, 0.99, 100).round(2)
-limits = {way: [traffic.limit(way, 2048, 8192, s) for s in shares] for way in traffic.METHODS}
-{way: shares[np.argmax(np.array(limits[way]) >= 2)] for way in ("sparse", "screened", "oracle")}
+ways = ("sparse", "screened", "oracle")
+limits = {way: [traffic.limit(way, 2048, 8192, s) for s in shares] for way in ways}
+row({way: shares[np.argmax(np.array(rows) >= 2)] for way, rows in limits.items()})
 
 # %% [markdown]
 # **8 · Leave out the proof.** Round the weights of 8,192 neurons to eight bits and call a neuron inactive where the rounded
@@ -164,7 +166,7 @@ pd.DataFrame({"recorded": read_for, "nothing in common": 1 - 0.9**read_for.index
 # %% tags=["solution"]
 # No: half of the zeros do less than half of the harm.
 loss = read("51_pretrained", "losses").groupby("activation")["loss"].mean()
-{"half way": loss[["relu", "silu"]].mean(), "StochA(0.5)": loss["stocha(0.5)"]}
+row({"half way": loss[["relu", "silu"]].mean(), "StochA(0.5)": loss["stocha(0.5)"]})
 
 # %% [markdown]
 # **11 · Zeros that differ by layer.** Which share of zeros would allow the paper's 1.65×? With ReLU put in, SmolLM2's layers have
@@ -173,14 +175,10 @@ loss = read("51_pretrained", "losses").groupby("activation")["loss"].mean()
 # %% tags=["solution"]
 # Times add up, and a layer's time is a straight line in its zeros: it is the limit of the mean.
 limit = partial(traffic.limit, "sparse", 576, 1536)
-zeros = (
-    read("51_pretrained", "zeros").query("activation == 'relu'").groupby("layer")["zeros"].mean()
-)
-{
-    "needed": 1.5 - 1.5 / 1.65,
-    "limit of the mean": limit(zeros.mean()),
-    "mean of limits": zeros.map(limit).mean(),
-}
+zeros = read("51_pretrained", "zeros").query("activation == 'relu'")
+zeros = zeros.groupby("layer")["zeros"].mean()
+found = {"limit of the mean": limit(zeros.mean()), "mean of limits": zeros.map(limit).mean()}
+row({"share for 1.65×": 1.5 - 1.5 / 1.65} | found)
 
 # %% [markdown]
 # **12 · Read an arm's name.** `stocha(0.7)+ft(0.3)` is trained for 300 steps, counted from 0. Which step is the first with ReLU?
@@ -189,7 +187,7 @@ zeros = (
 # %% tags=["solution"]
 # The last three tenths are 90 steps, 210 to 299.
 arm = Arm.parse("stocha(0.7)+ft(0.3)")
-{step: arm.phase_at(step, 300).activation for step in (0, 209, 210, 299)}
+row({step: arm.phase_at(step, 300).activation for step in (0, 209, 210, 299)})
 
 # %% [markdown]
 # ## Using it
@@ -216,13 +214,14 @@ edits = {
     "coefficient": "def f(x):\n    return 3 * x\n",
 }
 before = identity.normalised("def f(x):\n    return 2 * x\n")
-{edit: identity.normalised(code) != before for edit, code in edits.items()}
+row({edit: identity.normalised(code) != before for edit, code in edits.items()})
 
 # %% [markdown]
 # **15 · Two executions.** The toy network is trained twice, with $p =$ ¼ and ¾ and the same seeds. Which columns of its final table are
 # equal? (`stocha diff` shows it for [any two executions](../reexecute.md).)
 
 # %% tags=["solution"]
-# Seeds, initial weights and batches are the same, so only what names a network can be.
+# Seeds, initial weights and batches are the same, so only what names a network can be
+# equal, and `alpha`, which is empty: these networks have no gates.
 one, other = (toy.run(at_scale(toy.Config, "smoke", p=p)).tables["final"] for p in (0.25, 0.75))
-{name: one[name].equals(other[name]) for name in one}
+row({name: one[name].equals(other[name]) for name in one})
