@@ -188,6 +188,6 @@ run.table("bought", bought.rename_axis("arm").reset_index()).set_index("arm").re
 #
 # In models this small ReLU leaves a share of {glue:text}`lm-zeros-most-sparsity` of the values zero, not nine tenths. For one
 # token that is worth something. Several tokens together need nearly all neurons, and the gain melts away. SiLU
-# with small values cut to zero is no way around ReLU: at a rise of 0.03 nats it has {glue:text}`lm-zeros-silu-bought` zeros.
+# with small values cut to zero is no way around ReLU: a rise of 0.03 nats buys a share of {glue:text}`lm-zeros-silu-bought`.
 # The paper's claim, L6, is *{glue:text}`lm-zeros-verdict`* by the [protocol](../lm_protocol.md), because it says that such zeros exist
 # in models a thousand times larger ([*Claims*](01_claims.ipynb)).

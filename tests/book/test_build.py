@@ -234,8 +234,8 @@ def test_no_page_writes_a_minus_as_a_hyphen(book_html: Path) -> None:
 
 
 @pytest.mark.parametrize("page", notebook_pages())
-def test_parameters_are_folded(book_html: Path, page: str) -> None:
+def test_parameters_and_solutions_are_folded(book_html: Path, page: str) -> None:
     html = parsed(book_html / f"{page}.html").html
-    for tag in ("tag_parameters", "tag_scales"):
+    for tag in ("tag_parameters", "tag_scales", "tag_solution"):
         for cell in re.findall(rf'<div class="[^"]*\b{tag}\b[^"]*">', html):
-            assert "tag_hide-input" in cell or "tag_remove-" in cell
+            assert "tag_hide-" in cell or "tag_remove-" in cell

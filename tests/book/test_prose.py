@@ -68,3 +68,10 @@ def test_code_that_is_shown_fits_the_column(path: Path) -> None:
     folded = ("hide-", "remove-", '"parameters"', '"scales"', '"solution"')
     shown = [code for first, code in code_cells(path) if not any(tag in first for tag in folded)]
     assert [line for code in shown for line in code if len(line) > 88] == []
+
+
+def test_every_part_has_three_exercises_with_solutions() -> None:
+    text = (ROOT / "notebooks" / "60_exercises.py").read_text(encoding="utf-8")
+    for part in text.split("# ## ")[1:]:
+        assert len(re.findall(r"^# \*\*\d+ · ", part, re.MULTILINE)) == 3, part[:40]
+        assert part.count('tags=["solution"]') == 3, part[:40]
