@@ -225,7 +225,7 @@ run.glue("ffn-distinct", distinct)
 #
 # ## Every peer, at 90 %
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Every way to compute it", "code_prompt_hide": "Every way to compute it"}
 peers(at_90, "peers-recorded")
 
 # %% [markdown]

@@ -280,5 +280,3 @@ run.glue("screen-live-wrong", found.metrics["certified_wrongly"])
 # the neurons zero the layer becomes {glue:text}`screen-90` times as fast as a dense one, instead of
 # {glue:text}`screen-90-sparse`. Most of what is left to gain lies in neurons that the rough copy cannot decide. A tighter bound, with
 # a scale for each part of a row or a second look at eight more bits, would be the next step.
-#
-# Three [exercises](60_exercises.ipynb) belong to this part of the book.

@@ -237,9 +237,10 @@ run.glue("gpu-width", found.metrics["neurons"])
 # %% [markdown]
 # ## Summary
 #
-# - Decoding one token: the limit is that of a CPU, and published gains agree with it. It needs single
-#   neurons to be skipped, not blocks of them: of these {glue:text}`gpu-sorted` are empty at 16.
-# - Batches: 2:4 gives at most a third for the forward pass of an ungated layer and a fifth for a gated
-#   one, however sparse the activations. Sparsity beyond 90 % is of no further use to it.
-# - So a model made sparse by ReLU at inference, as in this study, has its place where one sequence at a
-#   time is generated.
+# A GPU that writes one word at a time is as starved for memory as a processor, so zeros are worth as much there:
+# {glue:text}`gpu-neurons`× in this small model. They have to be skipped neuron by neuron, though. In blocks of 16 next to nothing
+# is left ({glue:text}`gpu-blocks`×), and for many texts at once little ({glue:text}`gpu-batch`×). What a GPU's own circuits
+# can do with zeros, two of every four, gives {glue:text}`gpu-fours`× however many there are. So a model that ReLU made sparse has
+# its place where one text at a time is written.
+#
+# Three [exercises](60_exercises.ipynb) belong to this part of the book.
