@@ -24,7 +24,7 @@
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
 weights: str = "made"  # made: Llama's shape, random; smollm2: ReLU put in and not trained; relufied: trained {made, smollm2, relufied}
-arm: str = "relu"  # whose finished relufication is taken, trained if need be
+arm: str = "relu"  # whose finished relufication is taken
 zeros: float = 0.9  # share of zeros that made weights are given [0, 1)
 width: "Optional[int]" = None  # of made weights [32, inf)
 neurons: "Optional[int]" = None  # of their layers [32, inf)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tests.hf.conftest import tiny
 
 from stocha.base.parameters import at_scale
-from stocha.hf import pretrained, relufication, swap, training
+from stocha.hf import pretrained, race, relufication, swap, training
 from stocha.hf.evaluation import evaluate
 from stocha.hf.exchange import current, use
 from stocha.hf.text import docstrings, tokens
@@ -191,6 +191,19 @@ def test_the_rate_rises_and_follows_one_cosine():
 def test_a_mistake_is_one_line(changes, line):
     with pytest.raises(ValueError, match=f"^{line}.*$"):
         relufication.Config(**changes)
+
+
+def test_what_the_relufication_left_is_read_without_its_text(monkeypatch):
+    few(monkeypatch)
+    small = at_scale(relufication.Config, "smoke", arm="relu", context=8)
+    monkeypatch.setattr(relufication, "Config", lambda arm: small)
+    with pytest.raises(ValueError, match=r"^arm=relu: not trained here yet; allowed after: "):
+        race._relufied("relu")
+    trained, _ = relufication.finished(small)
+    found, _ = race._relufied("relu")
+    assert current(found) == "relu"
+    own = trained.state_dict()
+    assert all(torch.equal(weight, own[name]) for name, weight in found.state_dict().items())
 
 
 def test_a_missing_model_is_one_line():

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import importlib.util
+import sys
 from functools import partial
 
 import numpy as np
@@ -19,13 +20,14 @@ from stocha.hf.gguf_file import TYPES, write
 ENTRIES = ways.entries
 
 
-def uncompiled(*given):
-    return (entry for entry in ENTRIES(*given) if "compiled" not in entry.name)
+@pytest.fixture(autouse=True)
+def uncompiled(monkeypatch):
+    """To compile takes minutes; `test_one_step_is_one_graph` shows that it can be done."""
+    monkeypatch.setattr(torch, "compile", lambda forward: forward)
 
 
 @pytest.mark.parametrize("precision", ways.PRECISIONS)
-def test_every_way_is_right_and_timed_or_absent_with_its_reason(precision, monkeypatch):
-    monkeypatch.setattr(race, "entries", uncompiled)
+def test_every_way_is_right_and_timed_or_absent_with_its_reason(precision):
     tables = race.run(at_scale(race.Config, "smoke", precision=precision)).tables
     known = tables["ways"].set_index("way")
     assert set(known["state"]) <= {"right", "absent"}
@@ -42,15 +44,16 @@ def test_every_way_is_right_and_timed_or_absent_with_its_reason(precision, monke
     assert own["deviation"].nunique() == 1  # to the bit the same, whatever is skipped
     assert tables["zeros"]["zeros"].between(0.8, 0.97).all()
     parts = tables["parts"].groupby("way")["part"].agg(set)
+    assert "Hugging Face, compiled" not in parts
     assert all({"attention", "head", "norms", "rest"} < found for found in parts)
 
 
 def test_a_way_that_computes_something_else_is_named_and_not_timed(monkeypatch):
     def swapped(model, precision, threads, room, folder):
-        for entry in uncompiled(model, precision, threads, room, folder):
+        for entry in ENTRIES(model, precision, threads, room, folder):
             if entry.name == "Hugging Face, eager":
                 other = use(copy.deepcopy(model), "silu")
-                make = partial(ways.Transformer, other, room, compiled=False)
+                make = partial(ways.Transformer, other, room)
                 yield dataclasses.replace(entry, name="other", make=make)
             yield entry
 
@@ -62,7 +65,7 @@ def test_a_way_that_computes_something_else_is_named_and_not_timed(monkeypatch):
 
 
 def test_a_peer_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr(ways.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
     (found,) = [e for e in ENTRIES(tiny(), "float32", 1, 8, None) if e.name == "llama.cpp F32"]
     with pytest.raises(ways.Absent, match=r"pip install 'stocha\[peers\]'$"):
         found.make()
@@ -94,7 +97,7 @@ def test_made_weights_have_the_zeros_that_were_asked_for():
         assert seen == [pytest.approx(zeros, abs=0.005)]
 
 
-def test_one_step_is_one_graph():
+def test_one_step_is_one_graph(monkeypatch):
     """`torch.compile` sees the sparse layer as one operation; nothing falls back to Python."""
     model = use(tiny(), "relu")
     ids = torch.tensor([[5, 6, 7]])
@@ -103,6 +106,7 @@ def test_one_step_is_one_graph():
         (sparse,) = [
             e.make() for e in ENTRIES(model, "float32", 1, 8, None) if e.name == "ours, sparse"
         ]
+        monkeypatch.undo()
         torch._dynamo.reset()
         forward = torch.compile(sparse.model.forward, backend="eager", fullgraph=True)
         found = forward(input_ids=ids, use_cache=False).logits

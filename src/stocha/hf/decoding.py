@@ -1,5 +1,6 @@
 """Decoding on the CPU with feed-forward layers that skip the weights of inactive neurons."""
 
+import itertools
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +12,14 @@ from transformers import PreTrainedModel
 from stocha.hf.exchange import current, layers
 from stocha.sparse.ffn import ACTIVATIONS, BATCH, SparseFFN
 
-_FFNS: "weakref.WeakValueDictionary[int, SparseFFN]" = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+_LAYERS: "weakref.WeakValueDictionary[int, SparseMLP]" = weakref.WeakValueDictionary()
 
 
 @torch.library.custom_op("stocha::ffn", mutates_args=())
 def _ffn(x: Tensor, number: int) -> Tensor:
     """Apply the layer of that number; to `torch.compile` one operation, so a step stays whole."""
-    return _FFNS[number](x.float()).to(x.dtype)  # type: ignore[no-any-return]
+    return _LAYERS[number].ffn(x.float()).to(x.dtype)  # type: ignore[no-any-return]
 
 
 @_ffn.register_fake
@@ -29,25 +31,27 @@ class SparseMLP(nn.Module):
     """A model's own feed-forward layer, read sparsely while it decodes.
 
     Parameters: `mlp`, whose four modules it keeps by name, so that the model's parameters keep
-    theirs; `ffn`, the same weights laid out for sparse reading. forward(x), x [..., width]: many
-    inputs at once, as in a prompt, and training go through the dense modules, whose products of
-    matrices read each weight once for all of them.
+    theirs; `ffn`, the same weights laid out for sparse reading, which may be exchanged for a
+    variant of itself at any time. forward(x), x [..., width]: many inputs at once, as in a prompt,
+    and training go through the dense modules, whose products of matrices read each weight once for
+    all of them.
     """
 
     def __init__(self, mlp: Any, ffn: SparseFFN) -> None:
         super().__init__()
         self.gate_proj, self.up_proj = mlp.gate_proj, mlp.up_proj
         self.down_proj, self.act_fn = mlp.down_proj, mlp.act_fn
-        self._use(ffn)
+        self.ffn = ffn
         self.train(mlp.training)
+        self._count()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._use(self.ffn)
+        self._count()
 
-    def _use(self, ffn: SparseFFN) -> None:
-        self.ffn, self.number = ffn, id(ffn)
-        _FFNS[self.number] = ffn
+    def _count(self) -> None:
+        self.number = next(_numbers)
+        _LAYERS[self.number] = self
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training or x.numel() // x.shape[-1] > BATCH:

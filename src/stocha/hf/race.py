@@ -48,7 +48,7 @@ class Config:
         "made: Llama's shape, random; smollm2: ReLU put in and not trained; relufied: trained",
         "{made, smollm2, relufied}",
     )
-    arm: str = parameter("relu", "whose finished relufication is taken, trained if need be")
+    arm: str = parameter("relu", "whose finished relufication is taken")
     zeros: float = parameter(0.9, "share of zeros that made weights are given", "[0, 1)")
     width: int = parameter(2048, "of made weights", "[32, inf)", smoke=64, book=64)
     neurons: int = parameter(8192, "of their layers", "[32, inf)", smoke=160, book=160)
@@ -83,7 +83,7 @@ def run(config: Config, progress: Progress | None = None) -> Result:
     of the logits' error relative to their spread, agreement: share of positions with the same most
     likely token, state: right, wrong or absent, reason); `times` (round, way, seconds); `speed`, a
     row a timed way: tokens a second with quartiles, and `timing.ratios` to the fastest peer;
-    `parts` (way, part, milliseconds a token, of our uncompiled ways); `zeros` (layer, share).
+    `parts` (way, part, milliseconds a token, uncompiled); `zeros` (layer, share).
     """
     threads = numba.get_num_threads()
     if config.threads > threads:
@@ -105,25 +105,23 @@ class _Text:
 def _run(config: Config, folder: Path, progress: Progress | None) -> Result:
     model, prompts = _model(config)
     text, zeros = _reference(config, model, prompts)
-    made: dict[str, Way] = {}
-    rows = []
     room = config.prompt + config.tokens
     every = list(entries(model, config.precision, config.threads, room, folder))
-    total = len(every) + config.rounds
-    for done, entry in enumerate(every):
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, len(every) + config.rounds, "ways and rounds")
+
+    made: dict[str, Way] = {}
+    rows = []
+    for number, entry in enumerate(every, start=1):
         row, way = _checked(entry, text)
         rows.append(row)
         if way is not None:
             made[entry.name] = way
-        if progress is not None:
-            progress(done + 1, total, "ways and rounds")
+        report(number)
     ways = pd.DataFrame(rows)
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(len(every) + done, total, "ways and rounds")
-
-    times = pd.DataFrame(_times(made, text, config.rounds, report))
+    times = pd.DataFrame(_times(made, text, config.rounds, lambda n: report(len(every) + n)))
     tables = {"ways": ways, "times": times, "speed": _speed(times, ways, config.tokens)}
     tables |= {"parts": pd.DataFrame(_parts(made, text)), "zeros": zeros}
     about = {
@@ -145,11 +143,26 @@ def _model(config: Config) -> tuple[PreTrainedModel, NDArray[np.int64]]:
         model, tokenizer = load("smollm2")
         use(model, "relu")
     else:
-        model, tokenizer = relufication.finished(relufication.Config(arm=config.arm))
+        model, tokenizer = _relufied(config.arm)
     documents = PythonPackages(packages=(), held_out=HELD_OUT).documents()
     ids = tokens(docstrings(documents), tokenizer, 64 * config.prompt)
     starts = rng.integers(0, len(ids) - config.prompt, config.prompts)
     return model, np.stack([ids[at : at + config.prompt] for at in starts]).astype(np.int64)
+
+
+def _relufied(arm: str) -> tuple[PreTrainedModel, Any]:
+    """What the relufication left; training's text, a minute's reading, is not needed for it."""
+    config = relufication.Config(arm=arm)
+    state = relufication._state(config)
+    found = torch.load(state, weights_only=True) if state.is_file() else None
+    if found is None or found["done"]["steps"] < config.course.steps:
+        raise UserError(
+            f"arm={arm}: not trained here yet; allowed after: "
+            "stocha sweep run sweeps/hf_relufication.yml"
+        )
+    model, tokenizer = load(config.model)
+    model.load_state_dict(found["weights"], strict=False)  # embeddings were not trained
+    return use(model, "relu"), tokenizer
 
 
 def made_model(config: Config, prompts: NDArray[np.int64]) -> PreTrainedModel:
@@ -281,22 +294,23 @@ def _speed(times: pd.DataFrame, ways: pd.DataFrame, tokens: int) -> pd.DataFrame
 
 
 def _parts(made: dict[str, Way], text: _Text) -> Iterator[dict[str, Any]]:
-    """Where a token's time goes, by module, of what Python steps through anyway."""
+    """Where a token's time goes, by module: of a model that Python steps through."""
     prompt, followed = text.prompts[0].tolist(), text.followed[0].tolist()
     for name, way in made.items():
-        if not isinstance(way, Transformer) or way.compiled:
+        if not isinstance(way, Transformer) or (way.compiled and not way.ffns):
             continue
+        way = Transformer(way.model, len(prompt) + len(followed), ffns=way.ffns)
         spent: dict[str, float] = defaultdict(float)
-        begun: dict[int, float] = {}
+        begun: dict[nn.Module, float] = {}
         head = way.model.get_output_embeddings()  # type: ignore[no-untyped-call]
         part = {module: _part(module, head) for module in way.model.modules()}
 
         def begin(module: nn.Module, *_: Any, begun: Any = begun) -> None:
-            begun[id(module)] = time.perf_counter()
+            begun[module] = time.perf_counter()
 
         def end(module: nn.Module, *_: Any, own: Any = (part, begun, spent)) -> None:
             part, begun, spent = own
-            spent[part[module]] += time.perf_counter() - begun[id(module)]
+            spent[part[module]] += time.perf_counter() - begun[module]
 
         way.start(prompt)
         watched = [module for module, name in part.items() if name]
@@ -305,10 +319,9 @@ def _parts(made: dict[str, Way], text: _Text) -> Iterator[dict[str, Any]]:
         start = time.perf_counter()
         for token in followed:
             way.step(token)
-        whole = time.perf_counter() - start
+        spent["rest"] = time.perf_counter() - start - sum(spent.values())
         for handle in handles:
             handle.remove()
-        spent["rest"] = whole - sum(spent.values())
         for each, seconds in spent.items():
             yield {"way": name, "part": each, "milliseconds": 1e3 * seconds / len(followed)}
 

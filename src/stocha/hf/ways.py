@@ -7,7 +7,6 @@ Chapter *Decoding, end to end*.
 import copy
 import ctypes
 import importlib
-import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,28 +69,37 @@ class Absent(Exception):
 class Transformer:
     """A Hugging Face model, with a growing cache, or with one of fixed size and compiled.
 
-    Parameters: `model`; `room`, tokens that fit the cache of fixed size; `compiled`.
+    Parameters: `model`; `room`, tokens that fit the cache of fixed size; `compiled`, the model's
+    forward by `torch.compile`; `ffns`, one for each of its `SparseMLP`s, put there by `start`, so
+    that ways may share a model.
     """
 
-    def __init__(self, model: PreTrainedModel, room: int, compiled: bool) -> None:
-        self.model, self.compiled, self.read = model, compiled, 0
-        if compiled and shutil.which("g++") is None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        room: int,
+        compiled: Any = None,
+        ffns: Sequence[SparseFFN] = (),
+    ) -> None:
+        if compiled is not None and shutil.which("g++") is None:
             raise Absent("torch.compile: no g++")
-        self.forward: Any = torch.compile(model.forward) if compiled else model.forward
-        self.cache: Any = StaticCache(model.config, room) if compiled else DynamicCache()
+        self.model, self.compiled, self.ffns, self.read = model, compiled, ffns, 0
+        self.cache: Any = DynamicCache() if compiled is None else StaticCache(model.config, room)
 
     def start(self, prompt: Sequence[int]) -> Logits:
         """Read the prompt, uncompiled: its length is its own."""
-        if self.compiled:  # the same memory for every prompt: another would be compiled anew
-            self.cache.reset()
-        else:
+        for mlp, ffn in zip(layers(self.model), self.ffns, strict=False):
+            mlp.ffn = ffn
+        if self.compiled is None:
             self.cache = DynamicCache()
+        else:  # the same memory for every prompt: another would be compiled anew
+            self.cache.reset()
         self.read = 0
         return self._read(self.model.forward, prompt)
 
     def step(self, token: int) -> Logits:
         """Read one token."""
-        return self._read(self.forward, [token])
+        return self._read(self.compiled or self.model.forward, [token])
 
     def _read(self, forward: Any, tokens: Sequence[int]) -> Logits:
         ids = torch.tensor([tokens])
@@ -109,14 +117,18 @@ class Transformer:
 
 
 class LlamaCpp:
-    """llama.cpp on a GGUF file, by llama-cpp-python; its keys and values as wide as `wide` says."""
+    """llama.cpp by llama-cpp-python, on a file of that kind; F32 has such keys and values, too."""
 
-    def __init__(self, path: Path, room: int, threads: int, wide: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, kind: str, room: int, threads: int, folder: Path
+    ) -> None:
         try:
             cpp: Any = importlib.import_module("llama_cpp")
         except (ImportError, OSError, RuntimeError) as error:
-            raise Absent(f"llama-cpp-python: {error}") from error
-        kept = cpp.GGML_TYPE_F32 if wide else cpp.GGML_TYPE_F16
+            raise Absent(f"{error}: pip install 'stocha[peers]'") from error
+        path = folder / f"{kind}.gguf"
+        write(model, path, kind)
+        kept = cpp.GGML_TYPE_F32 if kind == "F32" else cpp.GGML_TYPE_F16
         self.llm = cpp.Llama(
             str(path),
             n_ctx=room,
@@ -149,48 +161,36 @@ def entries(
 
     Parameters: `model` with ReLU, float32; `threads` of each way; `room`, tokens that a prompt and
     what follows it fill at most; `folder` for files that a peer reads.
-    Ours in int8 have it in the feed-forward layers, the rest of them is bfloat16.
+    Ours are compiled, too. In int8 they have it in the feed-forward layers, the rest is bfloat16.
     """
-    half = model if precision == "float32" else _half(model)
-
-    def transformer(made: Callable[[], PreTrainedModel], compiled: bool) -> Callable[[], Way]:
-        return lambda: Transformer(made(), room, compiled)
-
-    def llama_cpp(kind: str) -> Way:
-        if importlib.util.find_spec("llama_cpp") is None:
-            raise Absent("llama-cpp-python is not installed: pip install 'stocha[peers]'")
-        path = folder / f"{kind}.gguf"
-        write(model, path, kind)
-        return LlamaCpp(path, room, threads, wide=kind == "F32")
-
+    half: Any = model if precision == "float32" else copy.deepcopy(model)
+    half.to(torch.float32 if half is model else torch.bfloat16)
     if precision == "int8":
-        yield Entry("Hugging Face, dynamic int8", False, "int8", lambda: _dynamic(model, room))
+        yield Entry("Hugging Face, dynamic int8", False, "int8", partial(_dynamic, model, room))
     else:
-        for name, compiled in (("eager", False), ("compiled", True)):
-            make = transformer(lambda: half, compiled)
-            yield Entry(f"Hugging Face, {name}", False, precision, make)
+        peer = partial(Transformer, half, room)
+        yield Entry("Hugging Face, eager", False, precision, peer)
+        compiled = partial(peer, torch.compile(half.forward))
+        yield Entry("Hugging Face, compiled", False, precision, compiled)
     for kind in _LLAMA_CPP[precision]:
         made = "4 bits" if kind == "Q4_1" else precision
-        yield Entry(f"llama.cpp {kind}", False, made, partial(llama_cpp, kind), "silu")
+        make = partial(LlamaCpp, model, kind, room, threads, folder)
+        yield Entry(f"llama.cpp {kind}", False, made, make, "silu")
 
-    source = model if precision == "int8" else half
-    ffns: list[SparseFFN] = []
-
-    def ours(method: str) -> PreTrainedModel:
-        if not ffns:
-            for mlp in layers(source):
-                weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-                made = SparseFFN(*weights, method="dense", threads=threads, weights=precision)
-                ffns.append(made)
-        return place(shared(half), [ffn.variant(method=method) for ffn in ffns])
-
+    built = {"method": "dense", "threads": threads, "weights": precision}
+    ffns = [
+        SparseFFN(mlp.gate_proj, mlp.up_proj, mlp.down_proj, **built)
+        for mlp in layers(model if precision == "int8" else half)
+    ]
+    own = place(shared(half), ffns)
     methods = {"dense": "dense", "sparse": "sparse", "certified": "screened"}
     if precision == "int8":
         del methods["certified"]
+    forward = torch.compile(own.forward)  # once for all methods
     for name, method in methods.items():
-        for compiled in (False, True):
-            make = transformer(partial(ours, method), compiled)
-            yield Entry(f"ours, {name}{', compiled' * compiled}", True, precision, make)
+        variants = [ffn.variant(method=method) for ffn in ffns]
+        make = partial(Transformer, own, room, forward, variants)
+        yield Entry(f"ours, {name}", True, precision, make)
 
 
 def shared(model: PreTrainedModel) -> PreTrainedModel:
@@ -198,16 +198,12 @@ def shared(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model, {id(p): p for p in model.parameters()})
 
 
-def _half(model: PreTrainedModel) -> PreTrainedModel:
-    made: Any = copy.deepcopy(model)
-    return made.to(torch.bfloat16)  # type: ignore[no-any-return]
-
-
 def _dynamic(model: PreTrainedModel, room: int) -> Way:
     """Torch's own int8: weights rounded by row, inputs while it runs."""
     try:
-        from torch.ao.quantization import quantize_dynamic
+        from torch.ao import quantization
     except ImportError as error:
         raise Absent(f"torch.ao.quantization: {error}") from error
-    quantised: Any = quantize_dynamic
-    return Transformer(quantised(shared(model), {nn.Linear}, torch.qint8), room, compiled=False)
+    own: Any = shared(model)
+    by_row = {nn.Linear: quantization.per_channel_dynamic_qconfig}
+    return Transformer(quantization.quantize_dynamic(own, by_row, inplace=True), room)
