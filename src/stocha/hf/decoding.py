@@ -75,8 +75,9 @@ def sparse(model: PreTrainedModel, **options: Any) -> PreTrainedModel:
     Chapters *The sparse FFN, explained* and *Decoding, end to end*.
     """
     activation = current(model)
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation={activation}: allowed: {', '.join(ACTIVATIONS)}")
+    if activation not in ACTIVATIONS or (activation == "silu" and not options.get("threshold")):
+        allowed = "relu, relu2; silu with threshold=… above 0"
+        raise ValueError(f"activation={activation}: nothing to skip; allowed: {allowed}")
     ffns: list[SparseFFN] = []
     for mlp in layers(model):
         weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
