@@ -168,20 +168,18 @@ def entries(
     if precision == "int8":
         yield Entry("Hugging Face, dynamic int8", False, "int8", partial(_dynamic, model, room))
     else:
-        peer = partial(Transformer, half, room)
-        yield Entry("Hugging Face, eager", False, precision, peer)
-        compiled = partial(peer, torch.compile(half.forward))
-        yield Entry("Hugging Face, compiled", False, precision, compiled)
+        for name, forward in (("eager", None), ("compiled", torch.compile(half.forward))):
+            peer = partial(Transformer, half, room, forward)
+            yield Entry(f"Hugging Face, {name}", False, precision, peer)
     for kind in _LLAMA_CPP[precision]:
         made = "4 bits" if kind == "Q4_1" else precision
-        make = partial(LlamaCpp, model, kind, room, threads, folder)
-        yield Entry(f"llama.cpp {kind}", False, made, make, "silu")
+        llama = partial(LlamaCpp, model, kind, room, threads, folder)
+        yield Entry(f"llama.cpp {kind}", False, made, llama, "silu")
 
-    built = {"method": "dense", "threads": threads, "weights": precision}
-    ffns = [
-        SparseFFN(mlp.gate_proj, mlp.up_proj, mlp.down_proj, **built)
-        for mlp in layers(model if precision == "int8" else half)
-    ]
+    ffns = []
+    for mlp in layers(model if precision == "int8" else half):
+        weights = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        ffns.append(SparseFFN(*weights, method="dense", threads=threads, weights=precision))
     own = place(shared(half), ffns)
     methods = {"dense": "dense", "sparse": "sparse", "certified": "screened"}
     if precision == "int8":
@@ -189,8 +187,8 @@ def entries(
     forward = torch.compile(own.forward)  # once for all methods
     for name, method in methods.items():
         variants = [ffn.variant(method=method) for ffn in ffns]
-        make = partial(Transformer, own, room, forward, variants)
-        yield Entry(f"ours, {name}", True, precision, make)
+        ours = partial(Transformer, own, room, forward, variants)
+        yield Entry(f"ours, {name}", True, precision, ours)
 
 
 def shared(model: PreTrainedModel) -> PreTrainedModel:
@@ -204,6 +202,6 @@ def _dynamic(model: PreTrainedModel, room: int) -> Way:
         from torch.ao import quantization
     except ImportError as error:
         raise Absent(f"torch.ao.quantization: {error}") from error
-    own: Any = shared(model)
+    quantised: Any = quantization.quantize_dynamic
     by_row = {nn.Linear: quantization.per_channel_dynamic_qconfig}
-    return Transformer(quantization.quantize_dynamic(own, by_row, inplace=True), room)
+    return Transformer(quantised(shared(model), by_row, inplace=True), room)
