@@ -26,7 +26,7 @@ def uncompiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda forward: forward)
 
 
-@pytest.mark.parametrize("precision", ways.PRECISIONS)
+@pytest.mark.parametrize("precision", ways.BITS)
 def test_every_way_is_right_and_timed_or_absent_with_its_reason(precision):
     tables = race.run(at_scale(race.Config, "smoke", precision=precision)).tables
     known = tables["ways"].set_index("way")
@@ -42,7 +42,9 @@ def test_every_way_is_right_and_timed_or_absent_with_its_reason(precision):
     assert (speed["rate_q1"] <= speed["rate"]).all()
     own = known[known["ours"]]
     assert own["deviation"].nunique() == 1  # to the bit the same, whatever is skipped
-    assert tables["zeros"]["zeros"].between(0.8, 0.97).all()
+    assert tables["zeros"]["share"].between(0.8, 0.97).all()
+    parameters = {field.name for field in dataclasses.fields(race.Config)}
+    assert not any(parameters & set(table.columns) for table in tables.values())  # for sweeps
     parts = tables["parts"].groupby("way")["part"].agg(set)
     assert "Hugging Face, compiled" not in parts
     assert all({"attention", "head", "norms", "rest"} < found for found in parts)
@@ -74,7 +76,7 @@ def test_a_peer_that_is_not_installed_is_named(monkeypatch):
 def test_without_a_peer_that_is_right_rates_are_kept_and_no_ratio_is_told():
     ours = ["ours, dense", "ours, sparse"]
     times = pd.DataFrame({"round": [0, 0, 1, 1], "way": ours * 2, "seconds": [2.0, 1.0, 2.0, 1.0]})
-    states = {"ours": [True, True, False], "precision": "int8", "state": ["right"] * 2 + ["wrong"]}
+    states = {"ours": [True, True, False], "bits": 8, "state": ["right"] * 2 + ["wrong"]}
     speed = race._speed(times, pd.DataFrame({"way": [*ours, "peer"], **states}), tokens=4)
     assert dict(zip(speed["way"], speed["rate"], strict=True)) == dict(
         zip(ours, (2, 4), strict=True)

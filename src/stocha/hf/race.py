@@ -79,7 +79,7 @@ def run(config: Config, progress: Progress | None = None) -> Result:
 
     The reference is the same weights in float32 by Hugging Face, with the way's own activation.
     All ways are led through the tokens that the reference decodes with ReLU; only these are timed,
-    the prompt is not. Tables: `ways` (way, ours, precision, activation, deviation: root mean square
+    the prompt is not. Tables: `ways` (way, ours, bits, activation, deviation: root mean square
     of the logits' error relative to their spread, agreement: share of positions with the same most
     likely token, state: right, wrong or absent, reason); `times` (round, way, seconds); `speed`, a
     row a timed way: tokens a second with quartiles, and `timing.ratios` to the fastest peer;
@@ -234,7 +234,7 @@ def _reference(
     use(model, "silu")
     text.logits["silu"] = _led(plain, text)
     use(model, "relu")
-    zeros = pd.DataFrame({"layer": n, "zeros": np.mean(found)} for n, found in shares.items())
+    zeros = pd.DataFrame({"layer": n, "share": np.mean(found)} for n, found in shares.items())
     return text, zeros
 
 
@@ -251,7 +251,7 @@ def _checked(entry: Entry, text: _Text) -> tuple[dict[str, Any], Way | None]:
     row: dict[str, Any] = {
         "way": entry.name,
         "ours": entry.ours,
-        "precision": entry.precision,
+        "bits": entry.bits,
         "activation": entry.activation,
     }
     try:
@@ -262,8 +262,8 @@ def _checked(entry: Entry, text: _Text) -> tuple[dict[str, Any], Way | None]:
     deviation = float(np.sqrt(np.square(found - truth).mean()) / truth.std(axis=-1).mean())
     row["deviation"] = deviation
     row["agreement"] = float((found.argmax(-1) == truth.argmax(-1)).mean())
-    if not deviation < WRONG[entry.precision]:
-        allowed = f"deviation: allowed: below {WRONG[entry.precision]:g}"
+    if not deviation < WRONG[entry.bits]:
+        allowed = f"deviation: allowed: below {WRONG[entry.bits]:g}"
         return row | {"state": "wrong", "reason": allowed}, None
     return row | {"state": "right", "reason": ""}, way
 
@@ -284,10 +284,10 @@ def _times(made: dict[str, Way], text: _Text, rounds: int, report: Any) -> Itera
 
 def _speed(times: pd.DataFrame, ways: pd.DataFrame, tokens: int) -> pd.DataFrame:
     right = ways[ways["state"] == "right"].set_index("way")
-    peers = right.index[~right["ours"] & (right["precision"] != "4 bits")]
+    peers = right.index[~right["ours"] & (right["bits"] != 4)]
     rates = (tokens / times["seconds"]).groupby(times["way"]).quantile(np.array([0.25, 0.5, 0.75]))
     wide = rates.unstack().set_axis(["rate_q1", "rate", "rate_q3"], axis=1).reset_index()
-    table = wide.merge(right[["ours", "precision"]].reset_index(), on="way")
+    table = wide.merge(right[["ours", "bits"]].reset_index(), on="way")
     if peers.empty:  # none that is right: rates, and nothing to compare them with
         return table.assign(ratio=math.nan, ratio_q1=math.nan, ratio_q3=math.nan, peer=False)
     return ratios(times, *peers).drop(columns="milliseconds").merge(table, on="way")

@@ -28,10 +28,12 @@ from stocha.sparse.ffn import SparseFFN
 Logits = NDArray[np.float32]
 """[vocabulary]."""
 
-PRECISIONS = ("float32", "bfloat16", "int8")
-WRONG = {"float32": 0.01, "bfloat16": 0.1, "int8": 0.1, "4 bits": 0.5}
-"""Deviation from the reference from which a way is wrong: root mean square over all positions,
-relative to the spread of the reference's logits."""
+BITS = {"float32": 32, "bfloat16": 16, "int8": 8}
+"""By precision, of a weight."""
+
+WRONG = {32: 0.01, 16: 0.1, 8: 0.1, 4: 0.5}
+"""By bits, the deviation from the reference from which a way is wrong: root mean square over all
+positions, relative to the spread of the reference's logits."""
 
 _LLAMA_CPP = {
     "float32": ("F32",),
@@ -56,7 +58,7 @@ class Entry:
 
     name: str
     ours: bool
-    precision: str
+    bits: int
     make: Callable[[], Way]
     activation: str = "relu"
     """What it computes between gate and down: llama.cpp knows a Llama with SiLU only."""
@@ -163,18 +165,18 @@ def entries(
     what follows it fill at most; `folder` for files that a peer reads.
     Ours are compiled, too. In int8 they have it in the feed-forward layers, the rest is bfloat16.
     """
+    bits = BITS[precision]
     half: Any = model if precision == "float32" else copy.deepcopy(model)
     half.to(torch.float32 if half is model else torch.bfloat16)
     if precision == "int8":
-        yield Entry("Hugging Face, dynamic int8", False, "int8", partial(_dynamic, model, room))
+        yield Entry("Hugging Face, dynamic int8", False, bits, partial(_dynamic, model, room))
     else:
         for name, forward in (("eager", None), ("compiled", torch.compile(half.forward))):
             peer = partial(Transformer, half, room, forward)
-            yield Entry(f"Hugging Face, {name}", False, precision, peer)
+            yield Entry(f"Hugging Face, {name}", False, bits, peer)
     for kind in _LLAMA_CPP[precision]:
-        made = "4 bits" if kind == "Q4_1" else precision
         llama = partial(LlamaCpp, model, kind, room, threads, folder)
-        yield Entry(f"llama.cpp {kind}", False, made, llama, "silu")
+        yield Entry(f"llama.cpp {kind}", False, 4 if kind == "Q4_1" else bits, llama, "silu")
 
     ffns = []
     for mlp in layers(model if precision == "int8" else half):
@@ -188,7 +190,7 @@ def entries(
     for name, method in methods.items():
         variants = [ffn.variant(method=method) for ffn in ffns]
         ours = partial(Transformer, own, room, forward, variants)
-        yield Entry(f"ours, {name}", True, precision, ours)
+        yield Entry(f"ours, {name}", True, bits, ours)
 
 
 def shared(model: PreTrainedModel) -> PreTrainedModel:
