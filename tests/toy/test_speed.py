@@ -3,6 +3,7 @@ from contextlib import contextmanager, nullcontext
 import pandas as pd
 
 from stocha.base.parameters import at_scale
+from stocha.toy import speed_by_reading
 from stocha.toy.config import ToyConfig
 from stocha.toy.pool import training_pool
 from stocha.toy.speed import ACTIVATIONS, Config, record, run
@@ -55,3 +56,18 @@ def test_both_ways_are_warm_and_every_part_and_decision_is_timed(monkeypatch):
     assert (parts[["Adam", "shuffling", "recording"]] > 0).all(axis=None)
     assert len(found["decisions"]) == 12
     assert (found["decisions"][["first / µs", "kept / µs"]] > 0).all(axis=None)
+
+
+def test_every_reading_is_timed_three_ways(tmp_path, monkeypatch):
+    monkeypatch.setattr("stocha.toy.speed_by_reading.ACTIVATIONS", ("relu", "gumbel_stoch"))
+    path = tmp_path / "steps.csv"
+    config = speed_by_reading.Config(runs=2, rounds=1, wide=(5,))
+    speed_by_reading.record(path, config)
+    steps = pd.read_csv(path)
+    # four layers of one width: eight; fifteen among wider ones, of which the search had three pairs
+    assert len(steps) == (8 + 3 * 5) * 2 * 2
+    key = ["optimizer", "gate_input", "draw", "wide", "narrow", "width", "activation"]
+    assert not steps.duplicated(key).any()
+    assert (steps[["loop", "torch", "ensemble", "to_loop", "to_torch"]] > 0).all(axis=None)
+    assert path.with_suffix(".json").is_file()
+    assert len(list(speed_by_reading.Config().readings())) == 8 + 3 * 15

@@ -5,9 +5,8 @@ and what the ensemble's speed is measured against in chapter 41_performance.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -70,35 +69,61 @@ def train_run(config: ToyConfig, seed: int, data: ToyData | None = None) -> Hist
     model = Network(config)
     model.reset(generator(seed, "init"))
     model.to(config.device, config.torch_dtype)
-    linears: dict[str, Any] = {"params": list(model.linear_modules.parameters())}
-    gates = {"params": list(model.activations.parameters()), "weight_decay": config.gate_decay}
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    optimizer = kind([linears, gates], lr=config.lr, weight_decay=config.weight_decay)
-    dataset = TensorDataset(data.x_train, data.y_train)
+    linears, gates = model.linear_modules.parameters(), model.activations.parameters()
+    optimizer = make_optimizer(config, linears, gates)
     validate(model, data, noise("validation", 0), history, 0)
     step = 0
     for epoch in range(1, config.epochs + 1):
-        order = generator(seed, "order", epoch)
-        loader = DataLoader(
-            dataset,
-            batch_size=config.batch_size,
-            sampler=RandomSampler(dataset, generator=order),
-            generator=generator(seed, "loader"),  # or the loader would draw from the global one
-        )
         model.train()
         loss_sum = 0.0
-        for x, y in loader:
+        for x, y in batches(config, data, seed, epoch):
             model.activations.at(step)
-            loss = F.cross_entropy(model(x, noise(step)), y)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            loss_sum += loss.item() * len(y)
+            loss_sum += train_step(model, optimizer, x, y, noise(step)) * len(y)
             step += 1
-        history.train_loss[0, epoch] = loss_sum / len(dataset)
+        history.train_loss[0, epoch] = loss_sum / len(data.y_train)
         validate(model, data, noise("validation", epoch), history, epoch)
     history.seconds = time.perf_counter() - start
     return history
+
+
+def make_optimizer(
+    config: ToyConfig, linears: Iterable[Tensor], gates: Iterable[Tensor], **how: bool
+) -> torch.optim.Optimizer:
+    """Return torch's Adam or AdamW; `how`, its implementation: `fused`, `foreach`."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    groups = [
+        {"params": list(linears), "weight_decay": config.weight_decay},
+        {"params": list(gates), "weight_decay": config.gate_decay},
+    ]
+    return kind(groups, lr=config.lr, **how)
+
+
+def batches(
+    config: ToyConfig, data: ToyData, seed: int, epoch: int
+) -> DataLoader[tuple[Tensor, ...]]:
+    """Return an epoch's batches (x, y) of one network."""
+    dataset = TensorDataset(data.x_train, data.y_train)
+    return DataLoader(
+        dataset,
+        batch_size=config.batch_size,
+        sampler=RandomSampler(dataset, generator=generator(seed, "order", epoch)),
+        generator=generator(seed, "loader"),  # or the loader would draw from the global one
+    )
+
+
+def train_step(
+    model: Network,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    noise: Callable[[int], torch.Generator],
+) -> float:
+    """Train on one batch and return its mean loss."""
+    loss = F.cross_entropy(model(x, noise), y)
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    optimizer.step()
+    return loss.item()
 
 
 @torch.no_grad()

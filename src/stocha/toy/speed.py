@@ -262,13 +262,18 @@ def record(path: Path, config: ToyConfig, workers: int, most: int = len(ACTIVATI
             pair["workers"] = workers
             pair.to_csv(path, mode="a", header=not path.is_file(), index=False, float_format="%.4g")
             print(pair.to_string(index=False), flush=True)
+    write_machine(path, {"epochs": config.epochs, "runs": config.runs, "workers": workers})
+
+
+def write_machine(path: Path, config: dict[str, Any]) -> None:
+    """Write what the table at `path` was measured on, and how, beside it as JSON."""
     machine = {
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "config": {"epochs": config.epochs, "runs": config.runs, "workers": workers},
+        "config": config,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     path.with_suffix(".json").write_text(json.dumps(machine, indent=2) + "\n")
