@@ -47,6 +47,7 @@ import torch
 from stocha import activations, figures
 from stocha.base.streams import generator
 from stocha.study.session import open_run
+from stocha.toy import scalar
 
 run = open_run("10_activations", globals())
 figures.style()
@@ -75,21 +76,9 @@ names = ("relu", "silu", "gelu", "relu2")
 ends = torch.tensor([-torch.inf, 0.0, torch.inf])
 {name: activations.make(name)(ends).tolist() for name in names}
 
-# %% [markdown]
-# The derivative by automatic differentiation is all that the graphs need besides.
-
-
-# %%
-def curve(function, x=grid, **named):
-    """f(x) and f'(x) as a table, with what names the function."""
-    x = x.clone().requires_grad_()
-    y = function(x)
-    (slope,) = torch.autograd.grad(y.sum(), x)
-    return pd.DataFrame(named | {"x": x.detach(), "value": y.detach(), "slope": slope})
-
-
-fixed = pd.concat(curve(activations.make(name), activation=name) for name in names)
-fixed = run.table("fixed", fixed)
+# %% tags=["hide-input"]
+curves = (scalar.curve(activations.make(name), grid, activation=name) for name in names)
+fixed = run.table("fixed", pd.concat(curves))
 
 # %% mystnb={"figure": {"name": "fig-fixed", "caption": "The fixed activations (left) and their derivatives (right). SiLU and GELU follow ReLU from below, and dip under zero where ReLU is flat."}, "image": {"alt": "Two panels over x from −4 to 4. Left: ReLU, SiLU, GELU and squared ReLU. Right: their derivatives; ReLU's is a step, those of SiLU and GELU rise smoothly, overshoot 1 and are slightly negative left of about −1."}} tags=["remove-input"]
 shown = fixed[fixed.x.abs() <= 4]
@@ -189,20 +178,8 @@ run.glue("stocha-sd-max", float(bump.max()) * (p * (1 - p)) ** 0.5, "{:.3f}")
 # $p$ lead from one of the two functions to the other. The language model takes the paper's
 # `identity`.
 
-
 # %% tags=["remove-input"]
-def expectation(positive, p=p):
-    """StochA's expectation under a reading of x ≥ 0, as a function of x."""
-    return lambda x: activations.stocha_expectation(x, p, positive)
-
-
-readings = pd.concat(
-    curve(expectation(positive), positive=positive).assign(at_one=expectation(positive, 1.0)(grid))
-    for positive in activations.POSITIVE
-)
-run.table("readings", readings)
-# the derivative at the kink itself is a convention: leave a gap there
-readings.loc[readings.x.abs() < 1e-9, "slope"] = float("nan")
+readings = run.table("readings", scalar.readings(grid, p))
 
 # %% mystnb={"figure": {"name": "fig-readings", "caption": "The three readings of x ≥ 0: expectation of StochA (left), its derivative (middle), and the function at p = 1 (right)."}, "image": {"alt": "Three panels. In the middle one the derivatives jump at zero: by different amounts for identity, silu and mixed. On the right, at p = 1, silu and mixed coincide, identity is the line y = x above zero."}} tags=["remove-input"]
 titles = {"value": f"mean, p = {p:g}", "slope": "its slope", "at_one": "function at p = 1"}
@@ -218,15 +195,10 @@ run.figure_data("readings")
 
 # %% tags=["hide-input"]
 normal = torch.randn(samples, generator=generator(seed, "data"), dtype=torch.float64)
-sides = torch.tensor([-1e-9, 1e-9], dtype=torch.float64)
-kinks = []
-for reading in activations.POSITIVE:
-    below, above = curve(expectation(reading), sides)["slope"]
-    mean = float(expectation(reading)(normal).mean())
-    kinks.append({"positive": reading, "below 0": below, "above 0": above, "mean output": mean})
-    run.glue(f"jump-{reading}", above - below, "{:.2f}")
-    run.glue(f"mean-{reading}", mean, "{:.3f}")
-run.table("kinks", pd.DataFrame(kinks)).set_index("positive").round(3)
+kinks = run.table("kinks", scalar.kinks(normal, p)).set_index("positive")
+run.glue("jump-{}", kinks["above 0"] - kinks["below 0"], "{:.2f}")
+run.glue("mean-{}", kinks["mean output"], "{:.3f}")
+kinks.round(3)
 
 # %% [markdown]
 # At $p =$ {glue:text}`p-here` the jump is {glue:text}`jump-identity` with `identity`,
@@ -248,15 +220,10 @@ run.table("kinks", pd.DataFrame(kinks)).set_index("positive").round(3)
 # out, a shared one does not.
 
 # %% tags=["hide-input"]
-row = torch.randn(64, generator=generator(seed, "data", "row"), dtype=torch.float64)
-spread = pd.DataFrame(columns=["sd of one value", "sd of the row's mean"])
-for granularity in ("element", "token"):
-    coins = {"granularity": granularity, "generator": generator(seed, "activation", granularity)}
-    out = activations.stocha(row.expand(4000, -1), p, positive="mixed", **coins)
-    spread.loc[granularity] = float(out.std(0).mean()), float(out.mean(1).std())
-run.table("granularity", spread.rename_axis("granularity").reset_index())
+row = 64
+spread = run.table("granularity", scalar.granularity(p, seed, row)).set_index("granularity")
 one, shared = spread["sd of the row's mean"]
-run.glue("row-width", len(row))
+run.glue("row-width", row)
 run.glue("granularity-ratio", shared / one if one else float("nan"), "{:.1f}")
 spread.round(4)
 
@@ -290,19 +257,13 @@ torch.testing.assert_close(drawn, x * (open_at < torch.sigmoid(x)))
 # differentiated.
 
 # %% mystnb={"figure": {"name": "fig-noise", "caption": "Standard deviation of one draw (left), and mean gradient along a draw minus the slope of the mean (right)."}, "image": {"alt": "Left: the standard deviation of Bernoulli SiLU has two humps near x = plus and minus 2.4, several times as high as StochA's. Right: StochA's bias is zero, Bernoulli SiLU's is an odd wave around zero."}} tags=["remove-input"]
-sigma = torch.sigmoid(grid)
-bias = sigma - torch.tensor(curve(activations.silu)["slope"].to_numpy())
-sd = {
-    "stocha": (p * (1 - p)) ** 0.5 * bump,
-    "bernoulli_silu": grid.abs() * (sigma * (1 - sigma)).sqrt(),
-}
-off = {"stocha": 0 * grid, "bernoulli_silu": bias}
-tables = [pd.DataFrame({"activation": a, "x": grid, "sd": sd[a], "bias": off[a]}) for a in sd]
-run.glue("bernoulli-sd-max", float(sd["bernoulli_silu"].max()), "{:.3f}")
-run.glue("noise-ratio", float(sd["bernoulli_silu"].max() / sd["stocha"].max()), "{:.1f}")
-run.glue("bernoulli-bias-max", float(bias.abs().max()), "{:.2f}")
+noise = run.table("noise", scalar.noise(grid, p))
+most = noise.groupby("activation")[["sd", "bias"]].max()
+run.glue("bernoulli-sd-max", most.sd["bernoulli_silu"], "{:.3f}")
+run.glue("noise-ratio", most.sd["bernoulli_silu"] / most.sd["stocha"], "{:.1f}")
+run.glue("bernoulli-bias-max", most.bias["bernoulli_silu"], "{:.2f}")
 titles = {"sd": "standard deviation of $f(x)$", "bias": "mean gradient − slope of the mean"}
-figures.panels(run.table("noise", pd.concat(tables)), titles)
+figures.panels(noise, titles)
 plt.show()
 
 # %% tags=["remove-input"]
@@ -342,16 +303,8 @@ torch.testing.assert_close(learnable.gate(x), alpha)
 # next. The temperature sets how often the relaxed weight is near 0 or 1:
 
 # %% mystnb={"figure": {"name": "fig-gates-at-start", "caption": "Left: the gate α(x) at 20 initialisations (thin), their mean and its standard deviation. Right: density of the relaxed weight of ReLU where α = 0.5, for three temperatures."}, "image": {"alt": "Left: gates are gentle curves, on average near one half. Right: at temperature 0.3 the weight piles up near 0 and 1, at 1 it is uniform, at 3 it is a hump around one half."}} tags=["remove-input"]
-starts = []
-for start in range(20):
-    learnable.reset_parameters(generator(seed, "init", start))
-    alpha = learnable.gate(grid[::10].float()).detach()
-    starts.append(pd.DataFrame({"run": start, "x": grid[::10], "alpha": alpha}))
-starts = run.table("gates", pd.concat(starts).assign(activation="learnable_stoch"))
-uniform = (torch.arange(4000) + 0.5) / 4000  # every draw there is, evenly
-relaxed = {f"τ = {tau:g}": torch.sigmoid(torch.logit(uniform) / tau) for tau in (0.3, 1, 3)}
-relaxed = pd.DataFrame(relaxed).melt(var_name="temperature", value_name="weight")
-run.table("temperatures", relaxed)
+starts = run.table("gates", scalar.gates_at_start(grid[::10], seed))
+relaxed = run.table("temperatures", scalar.relaxed((0.3, 1, 3)))
 _, (left, right) = plt.subplots(1, 2)
 figures.runs_over_epochs(starts, "alpha", x="x", legend=None, ax=left)
 left.set(ylim=(0, 1), ylabel=r"$\alpha(x)$ before training", xlabel="$x$")
@@ -370,27 +323,14 @@ run.figure_data("gates", "temperatures")
 # inference can skip, the mean gradient is what is left of a gradient of one.
 
 # %% tags=["hide-cell"] mystnb={"code_prompt_show": "Every activation's numbers", "code_prompt_hide": "Every activation's numbers"}
-columns = ["mean", "variance", "zeros", "mean gradient", "no gradient"]
-table = pd.DataFrame(index=activations.names(), columns=columns, dtype=float)
-for name in table.index:
-    options = {"p": p, "positive": "mixed"} if name == "stocha" else {}
-    activation = activations.make(name, **options)
-    activation.reset_parameters(generator(seed, "init", name))
-    coins = generator(seed, "activation", name)
-    own = curve(lambda at: activation(at, coins), normal.float())
-    y, slope = own["value"], own["slope"]
-    table.loc[name] = y.mean(), y.var(), (y == 0).mean(), slope.mean(), (slope == 0).mean()
-    run.glue(f"zeros-{name.replace('_', '-')}", table.zeros[name], "{:.1%}")
-    run.glue(f"variance-{name.replace('_', '-')}", table.variance[name], "{:.3f}")
-run.table("normal_input", table.rename_axis("activation").reset_index())
-table.rename(index=figures.LABELS).round(3)
+table = run.table("normal_input", scalar.moments(normal.float(), p, seed)).set_index("activation")
+dashed = table.rename(index=lambda name: name.replace("_", "-"))
+run.glue("zeros-{}", dashed["zeros"], "{:.1%}")
+run.glue("variance-{}", dashed["variance"], "{:.3f}")
+table.rename(index=figures.LABELS).rename_axis(None).round(3)
 
 # %% mystnb={"figure": {"name": "fig-normal-input", "caption": "Exact zeros of every activation for standard normal inputs."}, "image": {"alt": "Horizontal bars: ReLU and squared ReLU at one half, Bernoulli SiLU at one half, StochA at the share 1 − p of that, Gumbel StochA, whose gate is near one half, at about half of it, the others at zero."}} tags=["remove-input"]
-colours = [figures.COLOURS[name] for name in table.index]
-plt.barh([figures.LABELS[name] for name in table.index], table["zeros"], color=colours)
-plt.gca().invert_yaxis()
-plt.xlabel("fraction of exact zeros")
-plt.grid(axis="y", visible=False)
+figures.bars(table["zeros"]).set_xlabel("fraction of exact zeros")
 plt.show()
 
 # %% tags=["remove-input"]

@@ -47,8 +47,8 @@ scales = {"smoke": {}, "book": {}, "full": {}}
 import matplotlib.pyplot as plt
 
 from stocha import figures
-from stocha.claims.all import CLAIMS
-from stocha.claims.ledger import Tables, ledger
+from stocha.claims.all import judged, verdicts
+from stocha.claims.ledger import Tables
 from stocha.study.session import open_run
 
 run = open_run("12_gates", globals())
@@ -92,8 +92,7 @@ draw_gates(wide)
 # %% tags=["remove-input"]
 run.figure_data("epochs", "lines", "gates")
 alpha = networks.dropna(subset="alpha_last").groupby(["activation", "bottleneck"])
-for (name, bottleneck), value in alpha["alpha_last"].mean().items():
-    run.glue(f"gates-{name}-{bottleneck}", value, "{:.2f}")
+run.glue("gates-{}-{}", alpha["alpha_last"].mean(), "{:.2f}")
 run.glue("gates-spread-4", alpha["alpha_spread"].mean()["learnable_stoch", narrow], "{:.0%}")
 gumbel = networks.query("activation == 'gumbel_stoch' and bottleneck == @narrow")
 early = gumbel[[f"alpha_{epoch}" for epoch in (1, 2, 5, 10, 20)]].mean()
@@ -103,8 +102,8 @@ run.glue("gates-below-zero", zeros["gumbel_stoch"] / zeros["relu"], "{:.2f}")
 run.glue("gates-mean-first", gumbel.query("layer == 1")["alpha_last"].mean(), "{:.2f}")
 run.glue("gates-start", gumbel["alpha_start"].mean(), "{:.3f}")
 run.glue("gates-lowest", early.min(), "{:.3f}")
-verdicts = ledger([c for c in CLAIMS if c.id in ("T5", "T6", "T7", "T8")]).set_index("id")
-run.glue("gates-verdicts", ", ".join(f"{c} {v}" for c, v in verdicts["shown"].items()))
+run.glue("gates-verdicts", verdicts("T5", "T6", "T7", "T8"))
+run.glue("gates-would", judged("T7")["would"]["T7"])
 
 # %% [markdown]
 # ## Where the network can overfit
@@ -118,20 +117,20 @@ run.glue("gates-verdicts", ", ".join(f"{c} {v}" for c, v in verdicts["shown"].it
 # the end, by layer:
 
 # %% tags=["hide-input"]
-for bottleneck in (narrow, wide):
-    ends = networks.query("activation == 'learnable_stoch' and bottleneck == @bottleneck")
-    run.glue(f"gates-train-{bottleneck}", ends["train_loss"].mean(), "{:.3f}")
-    run.glue(f"gates-val-{bottleneck}", ends["val_loss"].mean(), "{:.3f}")
+losses = networks.query("activation == 'learnable_stoch'").groupby("bottleneck")
+run.glue("gates-train-{}", losses["train_loss"].mean(), "{:.3f}")
+run.glue("gates-val-{}", losses["val_loss"].mean(), "{:.3f}")
 by_layer = networks.dropna(subset="alpha_last")
 by_layer = by_layer.groupby(["activation", "bottleneck", "layer"], sort=False)["alpha_last"].mean()
 deep = by_layer.loc[:, wide].unstack("layer")
 run.glue("gates-deep-least", deep.loc[:, 2:].min().min(), "{:.2f}")
 run.glue("gates-deep-most", deep.loc[:, 2:].max().max(), "{:.2f}")
-for name in gated:
-    run.glue(f"gates-first-{name}", deep.loc[name, 1], "{:.2f}")
+run.glue("gates-first-{}", deep[1], "{:.2f}")
 by_layer.unstack("layer").rename(index=figures.LABELS, level=0).round(3)
 
 # %% [markdown]
+# What would decide T7? {glue:text}`gates-would`
+#
 # Perhaps T7 was about one layer's gate. Only the first layer's turns to SiLU, and it stays there. Gumbel's α at
 # bottleneck 4 by layer, before training, after so many epochs, and in the end:
 
@@ -155,15 +154,15 @@ course.rename(columns=lambda name: name.removeprefix("alpha_")).round(3)
 first = recorded("toy_first_gates", "gates")
 first["spread"] = first["q95"] - first["q05"]
 small = run.table("first", first[first.bottleneck == narrow])
-decays = {True: "with decay", False: "without"}
 over = small.groupby(["activation", "gate_decay", "run", "epoch"], sort=False)["spread"].mean()
-figures.facets(
+look = {"hue": "gate_decay", "kind": "t", "names": {True: "decay", False: "no decay"}}
+figure = figures.facets(
     over.reset_index(),
     "activation",
-    lambda rows, ax: figures.runs_over_epochs(
-        rows, "spread", hue="gate_decay", kind="t", names=decays, ax=ax
-    ),
-).axes[0].set_ylim(-0.02, 1.02)
+    lambda rows, ax: figures.runs_over_epochs(rows, "spread", legend="direct", ax=ax, **look),
+    subplot_kw={"ylim": (-0.02, 1.02)},
+)
+figure.axes[0].set_ylabel("width of the central 90 % of α")
 plt.show()
 
 # %% tags=["remove-input"]

@@ -77,9 +77,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from stocha import figures
-from stocha.claims.all import CLAIMS
-from stocha.claims.ledger import Tables, ledger
-from stocha.claims.open_questions import at_once, final_losses, told
+from stocha.base.statistics import Estimate
+from stocha.claims.all import verdicts
+from stocha.claims.open_questions import differences, final_losses, labels
 from stocha.study.session import open_run
 from stocha.toy import gradual
 from stocha.toy.readings import GATED
@@ -89,42 +89,24 @@ figures.style()
 run.badge()
 config = gradual.Config(**run.parameters)
 found = run.result(gradual.run, config)
-tables, data = found.tables, ""
-if scale != "full":  # the chapter argues from the recorded full scale
-    recorded, data = Tables(), "full_"
-    tables = {
-        name: run.table(f"full_{name}", recorded("13_gradual_or_sudden", name)) for name in tables
-    }
+tables, data = run.at_full_scale(found)
 final, learning = tables["final"], tables["learning"]
-arms = config.change() | config.often() | config.gates()
-positive = "mixed" if config.draw == "all" else "identity"
-names = {arm: own.labelled(positive=positive) for arm, own in arms.items()}
-names |= {"layer": "StochA, a draw a layer", "token": "StochA, a draw a row"}
-names["best"] = "the best constant p"
+names, LOSS = labels(config), "validation loss / nats"
 constants = ["relu", "silu", "stocha", *(f"p {p:g}" for p in config.constants)]
 under_relu = final_losses(final, "val_loss_relu")
 as_trained = final_losses(final, "val_loss_own", constants)
 
 
-def differences(losses, keys, reference, comparisons):
-    """Mean difference from an arm, its interval, and how many networks would resolve it."""
-    found = {key: at_once(losses[key] - losses[reference], comparisons) for key in keys}
-    table = pd.DataFrame({key: vars(each) for key, each in found.items()}).T
-    return table.assign(**{"": [told(each, len(losses)) for each in found.values()]})
-
-
 def dots(losses, keys, reference):
     """The differences as dots, a line an arm."""
-    rows = losses[[reference, *keys]].melt(ignore_index=False, value_name="loss").reset_index()
-    plt.figure(figsize=(7, 0.9 + 0.42 * len(keys)))
-    figures.paired_differences(rows, "loss", reference, by="arm", names=names)
-    plt.xlabel(f"validation loss / nats, minus that of {names[reference]}")
+    losses = losses[[reference, *keys]].melt(ignore_index=False, value_name=LOSS).reset_index()
+    figures.paired_differences(losses, LOSS, reference, by="arm", names=names)
     plt.show()
 
 
-def glue(name, losses, key, reference, comparisons):
+def glue(name, table, arm):
     """A difference with its interval."""
-    run.glue(name, at_once(losses[key] - losses[reference], comparisons).text("+.3f"))
+    run.glue(name, Estimate(*table.loc[arm, ["mean", "low", "high"]]).text("+.3f"))
 
 
 # %% [markdown]
@@ -136,7 +118,7 @@ def glue(name, losses, key, reference, comparisons):
 # %% mystnb={"figure": {"name": "fig-ask-curves", "caption": "Validation loss with ReLU over epochs: mean of a hundred networks thick, twenty networks thin."}, "image": {"alt": "Five lines of validation loss under ReLU; all fall within twenty epochs and then climb. SiLU climbs highest; the flip follows it, drops by half at ninety epochs and climbs again. ReLU runs below SiLU, annealing and StochA lowest and close together."}} tags=["hide-input"]
 means = learning[learning.run < 0].rename(columns={"val_loss": "mean"})
 late = learning[(learning.run >= 0) & (learning.epoch > 0)]
-plt.ylim(0.15, 0.6)
+plt.ylim(0.1, 0.6)
 figures.courses(means.assign(measure="val_loss"), late, "val_loss", hue="arm", names=names)
 plt.ylabel("validation loss with ReLU / nats")
 plt.show()
@@ -153,11 +135,10 @@ run.figure_data(f"{data}final")
 annealed = [arm for arm in change if arm.startswith("anneal")]
 against = differences(under_relu, change, config.flip, 4)
 constant = differences(under_relu, annealed, "stocha", 4)
-for shape in ("linear", "cosine"):
-    glue(f"ask-{shape}-flip", under_relu, f"anneal {shape}", config.flip, 4)
-    glue(f"ask-{shape}-stocha", under_relu, f"anneal {shape}", "stocha", 4)
-verdicts = ledger([one for one in CLAIMS if one.id in ("Q1", "Q2", "Q3")])
-run.glue("ask-verdicts", ", ".join(verdicts["id"] + " " + verdicts["verdict"]))
+for arm in annealed:
+    glue(f"ask-{arm.split()[-1]}-flip", against, arm)
+    glue(f"ask-{arm.split()[-1]}-stocha", constant, arm)
+run.glue("ask-verdicts", verdicts("Q1", "Q2", "Q3"))
 run.glue("ask-linear-needed", against.loc["anneal linear", ""])
 run.glue("ask-runs", len(under_relu))
 run.glue("ask-dead", int(final.dead.sum()))
@@ -224,8 +205,8 @@ dots(as_trained, others, "best")
 run.figure_data(f"{data}final")
 gates = differences(as_trained, others, "best", len(GATED))
 run.glue("ask-best", names[ranked[0]])
-glue("ask-learnable", as_trained, "learnable_stoch", "best", len(GATED))
-glue("ask-gumbel", as_trained, "gumbel_stoch", "best", len(GATED))
+for gate in GATED:
+    glue(f"ask-{gate.split('_')[0]}", gates, gate)
 
 # %% tags=["hide-input"]
 gates.rename(index=names).round(4)

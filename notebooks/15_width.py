@@ -56,8 +56,8 @@ run.glue("width-networks", int(networks.min()))
 # activation. Networks of the same number start from the same seed under every activation.
 
 # %% mystnb={"figure": {"name": "fig-width-loss", "caption": "Validation loss after the last epoch over the width of the four hidden layers. Thin: one network; thick: mean with its 95 % interval."}, "image": {"alt": "Validation loss against width from 2 to 32 on a logarithmic axis, one colour an activation. Loss falls up to width 8 and rises beyond, most for SiLU, least for StochA; the lines meet at width 4."}} tags=["remove-input"]
-axes = figures.sweep(points, "val_loss", "width", run="network", log=True)
-axes.set_ylabel("validation loss / nats")
+drawn = {"x": "width", "run": "network", "log": True}
+figures.sweep(points, "val_loss", **drawn).set_ylabel("validation loss / nats")
 plt.show()
 
 # %% tags=["remove-input"]
@@ -68,8 +68,7 @@ range_in_sd = (means.max(axis=1) - means.min(axis=1)) / spread
 best = means.stack().idxmin()
 run.glue("width-best", f"{figures.LABELS[best[1]]} at width {best[0]}")
 run.glue("width-best-loss", means.stack().min(), "{:.3f}")
-for width, ratio in range_in_sd.items():
-    run.glue(f"width-range-{width}", ratio, "{:.1f}")
+run.glue("width-range-{}", range_in_sd, "{:.1f}")
 
 # %% [markdown]
 # The lowest mean loss is {glue:text}`width-best-loss` nats ({glue:text}`width-best`). How alike the
@@ -96,16 +95,14 @@ dead.rename(columns=figures.LABELS).round(2)
 # %% mystnb={"figure": {"name": "fig-width-sparsity", "caption": "Fraction of tiny activations in the first hidden layer after the last epoch, over the width; living networks."}, "image": {"alt": "Sparsity against width for five activations: ReLU highest, StochA about half of it, Gumbel lower, SiLU and the learnable mixture near zero."}}
 living = points[~points["dead"]]
 plt.ylim(-0.02, 0.8)
-axes = figures.sweep(living, "sparsity", "width", run="network", log=True)
-axes.set_ylabel("share of tiny activations")
+figures.sweep(living, "sparsity", **drawn).set_ylabel("share near zero, first layer")
 plt.show()
 
 # %% tags=["remove-input"]
 run.figure_data("points")
 sparsity = living.groupby(["activation", "width"])["sparsity"].mean().unstack()
-for name in ("relu", "stocha", "learnable_stoch"):
-    run.glue(f"width-sparsity-{name}-least", sparsity.loc[name].min(), "{:.3f}")
-    run.glue(f"width-sparsity-{name}-most", sparsity.loc[name].max(), "{:.3f}")
+run.glue("width-sparsity-{}-least", sparsity.min(axis=1), "{:.3f}")
+run.glue("width-sparsity-{}-most", sparsity.max(axis=1), "{:.3f}")
 
 # %% [markdown]
 # | claim | activation | lowest mean over widths | highest |
@@ -123,15 +120,13 @@ for name in ("relu", "stocha", "learnable_stoch"):
 
 # %% mystnb={"figure": {"name": "fig-width-alpha", "caption": "Mean gate value α over the layers after the last epoch, over the width; 1 is ReLU, 0 is SiLU."}, "image": {"alt": "Mean gate value against width for the learnable mixture and Gumbel StochA: near one half at widths 2 and 4, about 0.6 at 8, about 0.8 at 16 and 32."}} tags=["remove-input"]
 gated = living.dropna(subset=["alpha"])
-axes = figures.sweep(gated, "alpha", "width", run="network", log=True)
-axes.axhline(0.5, color="0.6", linewidth=0.8)
-axes.set_ylabel("mean gate value α")
+figures.sweep(gated, "alpha", **drawn).set_ylabel("mean α: 0 is SiLU, 1 is ReLU")
+plt.axhline(0.5, color="0.6", linewidth=0.8)
 plt.show()
 
 # %% tags=["remove-input"]
 run.figure_data("points")
-for (name, width), alpha in gated.groupby(["activation", "width"])["alpha"].mean().items():
-    run.glue(f"width-alpha-{name}-{width}", alpha, "{:.2f}")
+run.glue("width-alpha-{}-{}", gated.groupby(["activation", "width"])["alpha"].mean(), "{:.2f}")
 
 # %% [markdown]
 # ## Summary

@@ -56,8 +56,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from stocha import figures
+from stocha.claims.all import verdicts
 from stocha.claims.ledger import Tables
-from stocha.claims.open_questions import OVERLAP, over_splits, per_split, q4_uncertainty
+from stocha.claims.open_questions import MEASURES, METHODS, OVERLAP, over_splits, per_split
 from stocha.study.session import open_run
 from stocha.toy import uncertainty
 
@@ -65,19 +66,7 @@ run = open_run("18_uncertainty", globals())
 figures.style()
 run.badge()
 scores = run.table("full_scores", Tables()("18_uncertainty", "scores"))
-named = {
-    "single": "one network",
-    "temperature": "temperature scaling",
-    "laplace": "Laplace, last layer",
-    "stocha mean": "StochA, its expectation",
-    "ensemble": "ensemble of five",
-    "stocha few": "StochA, 5 draws",
-    "stocha": "StochA, 20 draws",
-    "stochact": "stochact, 20 draws",
-    "dropout": "dropout, 20 draws",
-}
-assessed = q4_uncertainty.assess(Tables())
-run.glue("uncertainty-verdict", str(assessed.verdict))
+run.glue("uncertainty-verdict", verdicts("Q4").removeprefix("Q4 "))
 run.glue("uncertainty-passes", int(scores["passes"].max()))
 splits = scores["split"].nunique()
 narrower = 1 - (OVERLAP / (OVERLAP + 1 / splits)) ** 0.5
@@ -90,23 +79,17 @@ for peer in ("dropout", "single", "ensemble", "stocha mean", "stocha few"):
 # ## Loss and doubt
 
 # %% mystnb={"figure": {"name": "fig-uncertainty", "caption": "Every method minus one deterministic network, a mean over four data sets: test loss (left, lower is better) and the area under the ROC curve that tells inputs from inside and outside by predictive entropy (right, higher is better). Bars are 95 % intervals over 20 splits, widened for their overlap."}, "image": {"alt": "Two dot plots of eight methods against one network. On the left dropout, the ensemble and Laplace have the lowest losses and StochA lies between them and zero, its bar across zero. On the right Laplace, the ensemble and dropout are to the right of zero and StochA stays near it."}} tags=["remove-input"]
-figure, axes = plt.subplots(1, 2, sharey=True, figsize=(figures.WIDTH, 3.4))
-peers = [name for name in named if name != "single"][::-1]
 words = {"nll": "difference in loss / nats", "auroc_entropy": "difference in AUROC"}
-rows = []
+rows = [
+    {"measure": m, "method": name, **vars(over_splits(per_split(scores, m, name, "single")))}
+    for m in words
+    for name in list(METHODS)[1:]
+]
+differences = run.table("differences", pd.DataFrame(rows))
+_, axes = plt.subplots(1, 2, sharey=True, figsize=(figures.WIDTH, 3.4))
 for ax, (measure, word) in zip(axes, words.items(), strict=True):
-    for place, name in enumerate(peers):
-        found = over_splits(per_split(scores, measure, name, "single"))
-        rows.append({"measure": measure, "method": name, **vars(found)})
-        colour = figures.COLOURS[
-            "stocha" if name.startswith("stocha ") or name == "stocha" else "silu"
-        ]
-        ax.plot([found.low, found.high], [place, place], color=colour)
-        ax.plot(found.mean, place, "o", color=colour)
-    ax.axvline(0, color="#767676", linewidth=1)
-    ax.set_xlabel(word)
-axes[0].set_yticks(range(len(peers)), [named[name] for name in peers])
-run.table("differences", pd.DataFrame(rows))
+    shown = differences[differences.measure == measure].set_index("method")
+    figures.intervals(shown, names=METHODS, ax=ax).set_xlabel(word)
 plt.show()
 
 # %% tags=["remove-input"]
@@ -120,19 +103,8 @@ run.figure_data("differences")
 # that comes from draws that disagree.
 
 # %% tags=["remove-input"]
-shown = {
-    "passes": "passes",
-    "nll": "loss",
-    "brier": "Brier",
-    "accuracy": "accuracy",
-    "ece": "ECE",
-    "ece_bias": "its bias",
-    "aurc": "AURC",
-    "auroc_entropy": "AUROC",
-    "auroc_information": "by information",
-}
-table = scores.groupby("method")[list(shown)].mean().loc[list(named)]
-table = table.rename(index=named, columns=shown).rename_axis(None)
+table = scores.groupby("method")[list(MEASURES)].mean().loc[list(METHODS)]
+table = table.rename(index=METHODS, columns=MEASURES).rename_axis(None)
 passes = table["passes"].astype(int)
 table.map("{:.3f}".format).replace("nan", "—").assign(passes=passes)
 
@@ -143,7 +115,7 @@ table.map("{:.3f}".format).replace("nan", "—").assign(passes=passes)
 
 # %% tags=["remove-input"]
 table = scores.pivot_table(index="method", columns="data", values="auroc_entropy")
-table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).rename_axis(None).round(2)
+table.loc[list(METHODS)].rename(index=METHODS).rename_axis(None, axis=1).rename_axis(None).round(2)
 
 # %% [markdown]
 # ## How it was compared
@@ -163,8 +135,8 @@ table.loc[list(named)].rename(index=named).rename_axis(None, axis=1).rename_axis
 # %% tags=["hide-input"]
 check = run.result(uncertainty.run, uncertainty.Config(**run.parameters)).tables["scores"]
 means = check.groupby("method")[["passes", "nll", "accuracy"]].mean()
-means = means.reindex(list(named)).dropna().rename(index=named, columns=shown).rename_axis(None)
-means.round(3).astype({"passes": int})
+means = means.reindex(list(METHODS)).dropna().rename(index=METHODS, columns=MEASURES)
+means.rename_axis(None).round(3).astype({"passes": int})
 
 # %% [markdown]
 # ## Summary

@@ -141,6 +141,8 @@ def test_direct_labels_keep_apart_where_lines_end_together(ax: Axes) -> None:
     heights = sorted(note.xy[1] for note in ax.texts)  # type: ignore[attr-defined]
     assert len(heights) == len(names())
     assert min(np.diff(heights)) > 0.05
+    # all lines end in the middle, and so do the labels on average
+    assert np.mean(heights) == pytest.approx(0.5)
 
 
 def test_paired_differences_are_of_one_run(ax: Axes, curves: pd.DataFrame) -> None:
@@ -159,6 +161,25 @@ def test_paired_differences_are_of_one_run(ax: Axes, curves: pd.DataFrame) -> No
 def test_estimates_show_a_dot_a_run(ax: Axes, curves: pd.DataFrame) -> None:
     figures.estimates(curves[curves.epoch == 5], "val_loss", ax=ax)
     assert sorted(len(np.asarray(line.get_xdata())) for line in ax.lines) == [1, 1, 2, 2, 4, 4]
+
+
+def test_bars_say_their_share(ax: Axes) -> None:
+    figures.bars(pd.Series({"relu": 0.5, "stocha": 0.25}), ax=ax)
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.25]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in ax.texts] == ["50 %", "25 %"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["ReLU", "StochA"]
+
+
+def test_intervals_are_drawn_as_they_are_given(ax: Axes) -> None:
+    table = pd.DataFrame(
+        {"mean": [1.0, 2.0], "low": [0.5, -1], "high": [3.0, 2.5]}, index=["stocha few", "other"]
+    )
+    figures.intervals(table, names={"stocha few": "StochA, 5 draws"}, ax=ax)
+    zero, *drawn = ax.lines
+    assert list(zero.get_xdata()) == [0, 0]
+    assert [list(line.get_xdata()) for line in drawn] == [[0.5, 3], [1], [-1, 2.5], [2]]
+    assert drawn[0].get_color() == figures.COLOURS["stocha"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["StochA, 5 draws", "other"]
 
 
 def test_sweep_and_distribution_draw_every_run(ax: Axes, curves: pd.DataFrame) -> None:

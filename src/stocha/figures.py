@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from stocha.activations import LABELS
 from stocha.arms import Arm
@@ -197,7 +198,8 @@ def runs_over_epochs(
     for level, rows in _levels(df, hue):
         shape = dict(looks[level], label=(names or {}).get(level, looks[level]["label"]))
         shape.pop("marker")
-        ends.append((_trace(ax, rows, x, y, run, kind, shape), shape["label"], shape["color"]))
+        label = shape.pop("label") if legend == "direct" else shape["label"]
+        ends.append((_trace(ax, rows, x, y, run, kind, shape), label, shape["color"]))
     ax.set_xlabel(x.replace("_", " "))
     ax.set_ylabel(y.replace("_", " "))
     if legend == "legend":
@@ -297,6 +299,27 @@ def estimates(
     return ax
 
 
+def intervals(
+    table: pd.DataFrame, *, names: Mapping[Any, str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw a line a row, the first on top: its mean and its interval, beside a line at zero.
+
+    Parameters: `table`, columns mean, low, high by level, one of whose words may be an activation
+    and gives it its colour; `names`, their labels. Returns the axes.
+    """
+    ax = ax or plt.gca()
+    ax.axvline(0, color=_INK, linewidth=1)
+    for place, (level, row) in enumerate(table.iterrows()):
+        colour = next((COLOURS[word] for word in str(level).split() if word in COLOURS), _INK)
+        ax.plot([row["low"], row["high"]], [place, place], color=colour)
+        ax.plot(row["mean"], place, "o", color=colour)
+    labels = [(names or {}).get(level, str(level)) for level in table.index]
+    ax.set_yticks(range(len(table)), labels)
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
 def paired_differences(
     df: pd.DataFrame,
     y: str,
@@ -313,13 +336,16 @@ def paired_differences(
     Runs of one number share data, order and initialisation, so the difference is free of what they
     share. A dot for every pair, the mean and its interval; the line at zero is the baseline.
 
-    Parameters as in `estimates`; `pair` names the column that pairs rows. Returns the axes.
+    Parameters as in `estimates`; `pair` names the column that pairs rows. A figure that it has to
+    make itself is as high as its lines need. Returns the axes.
     Raises ValueError if `baseline` is no level of `by`.
     """
     levels = list(dict.fromkeys(df[by]))
     if baseline not in levels:
         listed = ", ".join(map(str, levels))
         raise ValueError(f"baseline={baseline!r}: no level of {by}; allowed: {listed}")
+    if ax is None and not plt.get_fignums():
+        plt.figure(figsize=(WIDTH, 0.5 + 0.42 * len(levels)))
     ax = ax or plt.gca()
     wide = df.pivot(index=pair, columns=by, values=y)
     looks = look(levels)
@@ -365,6 +391,18 @@ def distribution(
     ax.set_xlabel(y.replace("_", " "))
     ax.set_ylabel("density")
     ax.legend()
+    return ax
+
+
+def bars(values: pd.Series, *, ax: Axes | None = None) -> Axes:
+    """Draw a bar for each of `values`, shares by level: its name before it, its number behind."""
+    ax = ax or plt.gca()
+    looks = look(values.index)
+    labels, colours = zip(*((one["label"], one["color"]) for one in looks.values()), strict=True)
+    shown = [f"{value:.0%}".replace("%", " %") for value in values]
+    ax.bar_label(ax.barh(labels, values, color=colours), shown, padding=3)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
     return ax
 
 
@@ -543,17 +581,19 @@ def _rows_of_dots(
 
 
 def _label_ends(ax: Axes, right: float, ends: list[tuple[float, str, str]]) -> None:
-    """Write each label beside the end of its line, pushed apart where lines end together."""
+    """Write each label beside the end of its line, or as near as leaves the labels apart."""
     ax.autoscale_view()  # limits are settled late: the transform alone would have earlier ones
     to_axes = ax.transData + ax.transAxes.inverted()
-    heights = [float(to_axes.transform((right, height))[1]) for height, _, _ in ends]
-    gap, floor = 0.07, -np.inf
-    for which in np.argsort(heights):
-        height, label, colour = heights[which], ends[which][1], ends[which][2]
-        floor = max(height, floor + gap)
+    known = sorted(end for end in ends if np.isfinite(end[0]))
+    if not known:
+        return
+    heights = to_axes.transform([(right, height) for height, _, _ in known])[:, 1]
+    steps = 0.07 * np.arange(len(known))
+    heights = isotonic_regression(np.clip(heights, 0, 1) - steps).x + steps
+    for height, (_, label, colour) in zip(heights, known, strict=True):
         ax.annotate(
             label,
-            (1, floor),
+            (1, height),
             xycoords="axes fraction",
             xytext=(4, 0),
             textcoords="offset points",

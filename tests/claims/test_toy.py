@@ -9,6 +9,7 @@ import pytest
 from stocha.claims import toy
 from stocha.claims.all import CLAIMS
 from stocha.claims.ledger import Tables, Verdict, assess, estimates, ledger
+from stocha.claims.page import claim_tables
 
 RUNS, EPOCHS = range(10), range(101)
 ACTIVATIONS = ("relu", "silu", "stocha", "learnable_stoch", "gumbel_stoch")
@@ -218,3 +219,29 @@ def test_the_second_verdict_of_the_wide_bottleneck(tmp_path):
     found = assess(BY_ID["T8"], Tables(tmp_path))
     assert found.verdict is Verdict.REPLICATED
     assert found.estimate.endswith("data sets 11, 12: each replicated")
+
+
+def test_what_would_decide_is_said_where_more_networks_would_not(tmp_path):
+    table = points(0.505, {11: 0.5, 12: 0.5, 13: 0.5})
+    rank = table["activation"].map(ACTIVATIONS.index)
+    # in training an order with a tie at its end, in validation the other way round
+    table["train_loss"] += 0.1 * rank.clip(upper=3) + 0.001 * (rank == 4)
+    table["val_loss"] -= 0.1 * rank * (table["data_seed"] == 12)
+    table["val_loss"] += table["train_loss"] * (table["data_seed"] != 12)
+    write(tmp_path, toy.CONFIRM, "points", table.to_dict("records"))
+    write_curves(tmp_path, 0.02, 0.0)
+    write_gates(tmp_path, lambda activation, bottleneck, decay, epoch: 0.5)
+    found = {claim: assess(BY_ID[claim], Tables(tmp_path)) for claim in ("T1", "T7", "T8")}
+    assert {claim: one.verdict for claim, one in found.items()} == {
+        "T1": Verdict.NOT_RESOLVED,
+        "T7": Verdict.NOT_RESOLVED,
+        "T8": Verdict.CONTRADICTED,
+    }
+    assert "on data set 12 10 pairs change places, more than 2" in found["T1"].would
+    assert "Gumbel StochA and learnable mixture, are a tie" in found["T1"].would
+    assert "data set 11" not in found["T1"].would
+    assert "the mean 0.505" in found["T7"].would
+    assert found["T8"].would == ""
+    shown = ledger([BY_ID["T1"]], Tables(tmp_path))
+    assert shown["would"].item() == found["T1"].would
+    assert found["T1"].would in claim_tables([(BY_ID["T1"], found["T1"])])

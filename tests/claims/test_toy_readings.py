@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stocha.claims.ledger import Verdict
-from stocha.claims.toy_readings import READING, assess, matrix, words
+from stocha.claims.toy_readings import READING, assess, in_words, matrix, met, shares, words
 from stocha.toy import readings
 
 MET = {
@@ -124,8 +124,17 @@ def test_the_matrix_counts_what_each_reading_meets_and_leaves_out_half_a_reading
     # what a sweep fixes is no column of its table
     unvaried = matrix(points.drop(columns=["draw", "scaled", "narrow"]))
     assert unvaried[["draw", "scaled", "narrow", "met"]].values.tolist() == [
-        ["all", False, "1-2-3-4", met] for met in table["met"]
+        ["all", False, "1-2-3-4", count] for count in table["met"]
     ]
+    assert list(in_words(unvaried)) == [
+        "decoupled decay, narrow 1-2-3-4 among 30",
+        "decoupled decay",
+        "as fixed before the data",
+    ]
+    assert met(unvaried)["T2"].tolist() == [True, True, False]
+    by_decay = shares(unvaried).loc["decay"]
+    assert by_decay["readings"].to_dict() == {"L2": 1, "decoupled": 2}
+    assert by_decay["T2"].to_dict() == {"L2": 0, "decoupled": 1}
 
 
 def test_a_reading_in_words_is_where_it_differs() -> None:

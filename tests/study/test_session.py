@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stocha.base.result import Result
 from stocha.study.handoff import RUN_FOLDER, badge_text, read_progress
 from stocha.study.session import open_run
 
@@ -13,6 +14,34 @@ SCALES = {"smoke": {"epochs": 2}, "book": {"epochs": 10}, "full": {"epochs": 10}
 @pytest.fixture
 def namespace():
     return {"scale": "smoke", "epochs": None, "p": 0.5, "scales": SCALES}
+
+
+def test_glue_names_every_value_of_a_series(store, namespace, monkeypatch):
+    shown = {}
+
+    def display(data, raw, metadata):
+        shown[metadata["scrapbook"]["name"]] = next(iter(data.values()))
+
+    monkeypatch.setattr("stocha.study.session.display", display)
+    run = open_run("50_small", namespace)
+    index = pd.MultiIndex.from_tuples([("relu", 4), ("silu", 16)])
+    run.glue("loss-{}-{}", pd.Series([0.3, -0.5], index), "{:.1f}")
+    run.glue("zeros-{}", pd.Series({"relu": 0.5}), "{:.0%}")
+    assert shown == {"loss-relu-4": "'0.3'", "loss-silu-16": "'−0.5'", "zeros-relu": "'50%'"}
+
+
+def test_a_chapter_argues_from_the_recorded_full_scale(store, namespace, tmp_path, monkeypatch):
+    monkeypatch.setattr("stocha.study.session.results_root", lambda: tmp_path)
+    recorded = tmp_path / "50_small" / "loss.csv"
+    recorded.parent.mkdir()
+    recorded.write_text("epoch,loss\n1,0.5\n")
+    found = Result({"loss": pd.DataFrame({"epoch": [1], "loss": [0.7]})}, {})
+    run = open_run("50_small", namespace)
+    tables, before = run.at_full_scale(found)
+    assert (list(tables), tables["loss"]["loss"].item()) == (["loss"], 0.5)
+    assert (run.folder / "tables" / f"{before}loss.csv").read_text() == recorded.read_text()
+    full = open_run("50_small", namespace | {"scale": "full"})
+    assert full.at_full_scale(found) == (found.tables, "")
 
 
 def test_parameters_left_open_are_filled_from_the_scale(store, namespace):

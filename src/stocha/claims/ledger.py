@@ -123,11 +123,18 @@ class Assessment:
     """The estimates as numbers: the table `estimates` of chapter *Claims*."""
     first: "Assessment | None" = None
     """What was said before the set-up that this one rests on was found."""
+    would: str = ""
+    """What would decide what is open, where that is not a number of runs."""
 
 
 def exact(value: float) -> Estimate:
     """A number without an interval."""
     return Estimate(value, value, value)
+
+
+def needed(found: Estimate, n: int) -> float:
+    """How many runs would tell a mean from zero, were mean and spread over `n` runs to stay."""
+    return n * ((found.high - found.mean) / found.mean) ** 2 if found.mean else math.inf
 
 
 def of_parts(*parts: Part, spec: str = ".3f", beside: str = "") -> Assessment:
@@ -292,8 +299,9 @@ def _finite(value: float) -> float | None:
 def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFrame:
     """One row a claim: id, source, claim, reported, criterion, estimate, beside, verdict, page.
 
-    `first` is an earlier verdict, with its estimate in `beside`; empty without one. `shown` is both
-    verdicts, as pages and README print them.
+    `first` is an earlier verdict, with its estimate in `beside`; empty without one. `would` is what
+    would decide it where a number of runs would not. `shown` is both verdicts, as pages and README
+    print them.
     """
     tables = tables or Tables()
     rows = []
@@ -314,6 +322,7 @@ def ledger(claims: Iterable[Claim], tables: Tables | None = None) -> pd.DataFram
                 "beside": "; ".join(beside),
                 "verdict": found.verdict.value,
                 "first": found.first.verdict.value if found.first else "",
+                "would": found.would,
                 "shown": f"{found.verdict} (first: {found.first.verdict})"
                 if found.first
                 else str(found.verdict),

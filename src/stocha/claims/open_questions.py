@@ -1,7 +1,7 @@
 """Q1–Q6: the questions that the two posts leave open."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,9 +18,11 @@ from stocha.claims.ledger import (
     Tables,
     Verdict,
     claim,
+    needed,
     within,
 )
 from stocha.lm.campaign import by_seed, paired, recorded
+from stocha.toy import gradual
 
 GRADUAL = "13_gradual_or_sudden"
 UNCERTAINTY = "18_uncertainty"
@@ -29,6 +31,26 @@ CONSTANTS = ("relu", "p 0.25", "stocha", "p 0.75", "silu")
 """The arms of a constant p, from 0 to 1."""
 NEGLIGIBLE = Band(-0.01, 0.01)
 """Nats of validation loss."""
+_PEERS = {"the flip": "flip 0.1", "StochA": "stocha"}
+_COARSER = {"one draw a layer": "layer", "one draw a row": "token", "every step": "every 1"} | {
+    f"every {k} steps": f"every {k}" for k in (2, 4, 8, 16, 32)
+}
+PAIRS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "Q1": (
+        "val_loss_relu",
+        {
+            f"{shape} − {peer}": (f"anneal {shape}", arm)
+            for shape in ("linear", "cosine")
+            for peer, arm in _PEERS.items()
+        },
+    ),
+    "Q2": ("val_loss_relu", {name: (arm, "stocha") for name, arm in _COARSER.items()}),
+    "Q3": (
+        "val_loss_own",
+        {"learnable": ("learnable_stoch", "best"), "Gumbel": ("gumbel_stoch", "best")},
+    ),
+}
+"""Of each question, the loss it looks at and the differences between two arms, by name."""
 _SOURCE = "the two posts"
 _question = partial(
     claim,
@@ -57,7 +79,30 @@ def told(found: Estimate, n: int) -> str:
         return "resolved"
     if within(found, *NEGLIGIBLE) is Verdict.REPLICATED:
         return "negligible"
-    return f"{math.ceil(n * ((found.high - found.mean) / found.mean) ** 2):,} networks"
+    return f"{math.ceil(needed(found, n)):,} networks"
+
+
+def differences(
+    losses: pd.DataFrame, arms: Iterable[str], peer: str, comparisons: int
+) -> pd.DataFrame:
+    """Mean differences of `arms` from a `peer` in `losses`, rows networks, by arm.
+
+    Columns: `mean`, `low` and `high`, of `at_once`; one without a name says what `told` does.
+    """
+    found = {arm: at_once(losses[arm] - losses[peer], comparisons) for arm in arms}
+    rows = {arm: vars(one) | {"": told(one, len(losses))} for arm, one in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def labels(config: gradual.Config) -> dict[str, str]:
+    """What figures and tables call each arm."""
+    positive = "mixed" if config.draw == "all" else "identity"
+    arms = config.change() | config.often() | config.gates()
+    return {arm: own.labelled(positive=positive) for arm, own in arms.items()} | {
+        "layer": "StochA, a draw a layer",
+        "token": "StochA, a draw a row",
+        "best": "the best constant p",
+    }
 
 
 def final_losses(
@@ -76,8 +121,9 @@ def final_losses(
     return wide
 
 
-def _answer(tables: Tables, loss: str, pairs: Mapping[str, tuple[str, str]]) -> Assessment:
-    """What the differences between two arms, by name, say together."""
+def _answer(tables: Tables, question: str) -> Assessment:
+    """What the differences that a question asks for say together."""
+    loss, pairs = PAIRS[question]
     losses = final_losses(tables(GRADUAL, "final"), loss)
     n, level = len(losses), f"{100 * (1 - (1 - LEVEL) / len(pairs)):.4g} %"
     parts = [
@@ -115,13 +161,7 @@ def q1_gradual_against_flip(tables: Tables) -> Assessment:
 
     The language model's control stands beside it; the verdict is the toy network's.
     """
-    peers = {"the flip": "flip 0.1", "StochA": "stocha"}
-    pairs = {
-        f"{shape} − {peer}": (f"anneal {shape}", arm)
-        for shape in ("linear", "cosine")
-        for peer, arm in peers.items()
-    }
-    found = _answer(tables, "val_loss_relu", pairs)
+    found = _answer(tables, "Q1")
     try:
         losses = by_seed(recorded(tables, "points"), "relu_loss")
     except FileNotFoundError:
@@ -139,9 +179,7 @@ def q1_gradual_against_flip(tables: Tables) -> Assessment:
 )
 def q2_how_often(tables: Tables) -> Assessment:
     """Draws that a layer or a row shares, and alternation, against a draw per element."""
-    arms = {"one draw a layer": "layer", "one draw a row": "token", "every step": "every 1"}
-    arms |= {f"every {k} steps": f"every {k}" for k in (2, 4, 8, 16, 32)}
-    return _answer(tables, "val_loss_relu", {name: (arm, "stocha") for name, arm in arms.items()})
+    return _answer(tables, "Q2")
 
 
 @_question(
@@ -151,10 +189,33 @@ def q2_how_often(tables: Tables) -> Assessment:
 )
 def q3_input_dependent(tables: Tables) -> Assessment:
     """The two learned gates against the constant p that other networks find best."""
-    gates = {"learnable": "learnable_stoch", "Gumbel": "gumbel_stoch"}
-    return _answer(tables, "val_loss_own", {name: (arm, "best") for name, arm in gates.items()})
+    return _answer(tables, "Q3")
 
 
+METHODS = {
+    "single": "one network",
+    "temperature": "temperature scaling",
+    "laplace": "Laplace, last layer",
+    "stocha mean": "StochA, its expectation",
+    "ensemble": "ensemble of five",
+    "stocha few": "StochA, 5 draws",
+    "stocha": "StochA, 20 draws",
+    "stochact": "stochact, 20 draws",
+    "dropout": "dropout, 20 draws",
+}
+"""What is compared on uncertainty, in words."""
+MEASURES = {
+    "passes": "passes",
+    "nll": "loss",
+    "brier": "Brier",
+    "accuracy": "accuracy",
+    "ece": "ECE",
+    "ece_bias": "its bias",
+    "aurc": "AURC",
+    "auroc_entropy": "AUROC",
+    "auroc_information": "by information",
+}
+"""By what."""
 OVERLAP = 1 / 3
 """Test samples a training sample: splits of one data set overlap, and their losses with them."""
 
@@ -196,8 +257,8 @@ def q4_uncertainty(tables: Tables) -> Assessment:
         scores["split"].nunique(),
         "95 %, widened",
     )
-    named = {"single": "one network", "temperature": "temperature", "ensemble": "ensemble"}
-    beside = "; ".join(f"minus {named[p]} {against(p).text('+.4f')}" for p in named)
+    peers = ("single", "temperature", "ensemble")
+    beside = "; ".join(f"minus {METHODS[peer]} {against(peer).text('+.4f')}" for peer in peers)
     return Assessment(part.verdict, f"{part.name} {part.found.text('+.4f')}", beside, (part,))
 
 

@@ -151,7 +151,7 @@ def _table(claim: Claim, found: Assessment) -> str:
         "beside it": _lines(found.beside),
         "first": _lines(found.first.estimate) if found.first else "",
         "not decided": "<br>".join(undecided),
-        "what would": more_runs(found) if undecided else "",
+        "what would": found.would or (more_runs(found) if undecided else ""),
         "reported": claim.reported,
         "source": claim.source + (f", studied in []({claim.page}.ipynb)" if claim.page else ""),
     }

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from stocha.base.statistics import estimate
-from stocha.claims.ledger import Assessment, Band, Part, Verdict, both, exact, of_parts
+from stocha.activations import LABELS
+from stocha.base.statistics import Estimate, estimate, number
+from stocha.claims.ledger import Assessment, Band, Part, Verdict, both, exact, needed, of_parts
 from stocha.toy.readings import EARLY, Config
 
 HALF, QUARTER, NONE = Band(0.40, 0.60), Band(0.20, 0.30), Band(-math.inf, 0.02)
@@ -71,7 +72,54 @@ def confirmed(claim: str, points: Networks) -> Assessment:
         for part in one.parts
     )
     text = f"{together.estimate}; data sets {sets}: {told}"
-    return Assessment(verdict, text, parts=parts)
+    would = "" if settled or claim not in WOULD else WOULD[claim](points)
+    return Assessment(verdict, text, parts=parts, would=would)
+
+
+def _ties(points: Networks) -> str:
+    """What T1 waits for: the order of activations that end training side by side."""
+    said = []
+    for seed, networks in points[points["width"] == NARROW].groupby("data_seed"):
+        train, validation = _losses(networks)
+        pairs = _exchanged(train, validation)
+        if len(pairs) > EXCHANGED:
+            apart = [estimate(train[a] - train[b]) for a, b in pairs]
+            closest = min(range(len(pairs)), key=lambda at: abs(apart[at].mean))
+            names = " and ".join(LABELS[name] for name in pairs[closest])
+            said.append(
+                f"on data set {seed} {len(pairs)} pairs change places, more than {EXCHANGED}; "
+                f"the closest, {names}, are a tie in training, {apart[closest].text('+.4f')} nats "
+                f"apart, and {_about(apart[closest], len(train))} networks would tell their order"
+            )
+    return (
+        f"No number of networks in reach: {', '.join(said)}. A criterion that leaves ties out "
+        "would decide, fixed before new data sets."
+    )
+
+
+def _never_below(points: Networks) -> str:
+    """What T7 waits for: a preference that more networks would only deny more surely."""
+    found = {}
+    for seed, networks in points[points["width"] == NARROW].groupby("data_seed"):
+        alpha = _alpha_of(networks, "gumbel_stoch")
+        lowest = estimate(_lowest(alpha) - SILU.high)
+        found[seed] = f"{number(SILU.high + lowest.mean, '.4f')} ({_about(lowest, len(alpha))})"
+    means = ", ".join(found.values())
+    return (
+        f"No number of networks: the lowest early α has the mean {means} on data sets "
+        f"{', '.join(map(str, found))}, not below one half; in brackets the networks that would be "
+        "sure of it. The end is even, so that each data set would still say partly. A set-up "
+        "whose gate turns to SiLU would decide; those in the search that do miss T5 and T8."
+    )
+
+
+WOULD: dict[str, Callable[[Networks], str]] = {"T1": _ties, "T7": _never_below}
+"""What would decide the claims that more networks would not."""
+
+
+def _about(found: Estimate, n: int) -> str:
+    """How many networks would tell a mean from zero, to two digits."""
+    return f"about {float(f'{needed(found, n):.1e}'):,.0f}"
 
 
 def matrix(points: pd.DataFrame) -> pd.DataFrame:
@@ -97,6 +145,41 @@ def matrix(points: pd.DataFrame) -> pd.DataFrame:
         rows.append(own | {"dead": narrow["dead"].mean()} | verdicts | {"met": met})
     table = pd.DataFrame(rows)
     return table.sort_values(["met", "dead"], ascending=[False, True], ignore_index=True)
+
+
+def in_words(found: pd.DataFrame) -> pd.Index:
+    """The names of the readings of a `matrix`."""
+    rows = found[READING].itertuples(index=False)
+    return pd.Index([words(dict(zip(READING, row, strict=True))) for row in rows])
+
+
+def met(found: pd.DataFrame) -> pd.DataFrame:
+    """Whether each reading of a `matrix` meets each of the eight claims."""
+    return found[list(CRITERIA)].map(str) == "replicated"
+
+
+def shares(found: pd.DataFrame) -> pd.DataFrame:
+    """Of the readings of a `matrix` that share a value: their number, and what share meets each.
+
+    Rows by parameter and value, in words; columns `readings` and the eight claims.
+    """
+    yes = {True: "yes", False: "no"}
+    decay, wide = found["optimizer"].map({"adam": "L2", "adamw": "decoupled"}), found["wide"] > 0
+    values = {
+        "decay": decay.where(found["weight_decay"] > 0, "none"),
+        "gates decay": found["gate_decays"].map(yes),
+        "a gate sees": found["gate_input"].map({"element": "one value", "layer": "its layer"}),
+        "a gate starts": found["gate_start"].map({"random": "at random", "even": "even"}),
+        "draws": found["draw"].map({"all": "for all x", "below": "for x < 0"}),
+        "features scaled": found["scaled"].map(yes),
+        "other layers": found["wide"].map("{:.0f} units".format).where(wide, "none"),
+        "narrow layers": found["narrow"].str.replace("-", ", ").where(wide, "all"),
+    }
+    meets = met(found).assign(readings=1)
+    groups = {name: meets.groupby(value.to_numpy()) for name, value in values.items()}
+    table = pd.concat({name: group.mean() for name, group in groups.items()})
+    counts = pd.concat({name: group.size() for name, group in groups.items()})
+    return table.assign(readings=counts)[["readings", *CRITERIA]]
 
 
 def words(reading: Mapping[str, Any]) -> str:
@@ -135,16 +218,27 @@ def _part(name: str, values: pd.Series, band: Band, unit: str = "weight of ReLU"
     return Part(name, estimate(values), band, unit, len(values))
 
 
-def _ordered_alike(networks: Networks) -> Assessment:
+def _losses(networks: Networks) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Losses in training and in validation: rows networks, columns activations."""
     first = networks[networks["layer"] == 1]
     train, validation = (
         first.pivot(index="network", columns="activation", values=loss)
         for loss in ("train_loss", "val_loss")
     )
+    return train, validation
+
+
+def _exchanged(train: pd.DataFrame, validation: pd.DataFrame) -> list[tuple[str, str]]:
+    """The pairs of activations that stand the other way round in the mean validation loss."""
+    one, other = train.mean(), validation.mean()
+    pairs = combinations(one.index, 2)
+    return [(a, b) for a, b in pairs if (one[a] - one[b]) * (other[a] - other[b]) < 0]
+
+
+def _ordered_alike(networks: Networks) -> Assessment:
+    train, validation = _losses(networks)
     p_value = float(stats.friedmanchisquare(*train.to_numpy().T).pvalue)
-    means = pd.DataFrame({"train": train.mean(), "validation": validation.mean()})
-    steps = [a - b for (_, a), (_, b) in combinations(means.iterrows(), 2)]
-    pairs, exchanged = len(steps), sum(step["train"] * step["validation"] < 0 for step in steps)
+    pairs, exchanged = math.comb(train.shape[1], 2), len(_exchanged(train, validation))
     ordered = Verdict.REPLICATED if p_value < SIGNIFICANT else Verdict.NOT_RESOLVED
     alike = Verdict.REPLICATED if exchanged <= EXCHANGED else Verdict.NOT_RESOLVED
     if exchanged > pairs / 2:
@@ -197,9 +291,14 @@ def _moves_to_even(networks: Networks) -> Assessment:
     return Assessment(both(later.verdict, moved), text, parts=(later,))
 
 
-def _equilibrates(alpha: pd.DataFrame) -> Assessment:
+def _lowest(alpha: pd.DataFrame) -> pd.Series:
+    """α at the early epoch whose mean is lowest."""
     early = alpha[[f"alpha_{epoch}" for epoch in EARLY]]
-    lowest = early[str(early.mean().idxmin())]
+    return early[str(early.mean().idxmin())]
+
+
+def _equilibrates(alpha: pd.DataFrame) -> Assessment:
+    lowest = _lowest(alpha)
     return of_parts(
         _part("lowest early α", lowest, SILU),
         _part("from its start", lowest - alpha["alpha_start"], LOWER),

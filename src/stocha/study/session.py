@@ -17,7 +17,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from stocha.base.files import read_json, write_json, write_text
-from stocha.base.paths import runs_root
+from stocha.base.paths import results_root, runs_root
+from stocha.base.recorded import read_table
 from stocha.base.result import Result
 from stocha.study import handoff
 from stocha.study.recorded import restore
@@ -96,13 +97,28 @@ class Session:
         self._metrics |= {name: plain(value) for name, value in values.items()}
         write_json(self.folder / "metrics.json", self._metrics)
 
+    def at_full_scale(self, found: Result) -> tuple[Mapping[str, pd.DataFrame], str]:
+        """What a chapter argues from, and what begins its tables' names: the recorded full scale.
+
+        At full scale it is what this page `found` itself, which is what gets recorded.
+        """
+        if self.scale == "full":
+            return found.tables, ""
+        paths = {name: results_root() / self.name / f"{name}.csv" for name in found.tables}
+        recorded = {name: read_table(path) for name, path in paths.items()}
+        return {name: self.table(f"full_{name}", recorded[name]) for name in recorded}, "full_"
+
     def glue(self, name: str, value: Any, spec: str = "{}") -> None:
         """Make `value`, formatted by `spec`, available to prose as ``{glue:text}`name` ``, and
-        record it.
+        record it; of a Series every value, its index put into `name`.
 
         myst-nb reads the same record from its own `glue`; writing it here keeps the book's packages
         out of an execution.
         """
+        if isinstance(value, pd.Series):
+            for index, each in value.items():
+                self.glue(name.format(*index if isinstance(index, tuple) else (index,)), each, spec)
+            return
         self.metric(**{name: value})
         text = spec.format(value)
         if not isinstance(value, str):

@@ -7,6 +7,7 @@ and what the ensemble's speed is measured against in chapter 41_performance.
 import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +88,7 @@ def train_run(config: ToyConfig, seed: int, data: ToyData | None = None) -> Hist
 
 
 def make_optimizer(
-    config: ToyConfig, linears: Iterable[Tensor], gates: Iterable[Tensor], **how: bool
+    config: ToyConfig, linears: Iterable[Tensor], gates: Iterable[Tensor], **how: Any
 ) -> torch.optim.Optimizer:
     """Return torch's Adam or AdamW; `how`, its implementation: `fused`, `foreach`."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
@@ -95,7 +96,8 @@ def make_optimizer(
         {"params": list(linears), "weight_decay": config.weight_decay},
         {"params": list(gates), "weight_decay": config.gate_decay},
     ]
-    return kind(groups, lr=config.lr, **how)
+    optimizer: torch.optim.Optimizer = kind(groups, lr=config.lr, **how)
+    return optimizer
 
 
 def batches(
@@ -123,7 +125,7 @@ def train_step(
     optimizer.zero_grad()
     torch.autograd.backward(loss)
     optimizer.step()
-    return loss.item()
+    return float(loss.detach())
 
 
 @torch.no_grad()

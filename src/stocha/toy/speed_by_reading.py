@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -45,7 +46,11 @@ class Config:
         for gate_input, optimizer, draw in product(
             ("element", "layer"), ("adam", "adamw"), ("all", "below")
         ):
-            own = {"optimizer": optimizer, "gate_input": gate_input, "runs": self.runs}
+            own: dict[str, Any] = {
+                "optimizer": optimizer,
+                "gate_input": gate_input,
+                "runs": self.runs,
+            }
             yield Reading(draw=draw, **own)
             if draw == "all" and (gate_input, optimizer) != ("layer", "adam"):
                 for wide, narrow in product(self.wide, ((1,), (2,), (3,), (4,), (2, 3, 4))):
@@ -80,7 +85,7 @@ def run(config: Config, progress: Progress | None = None) -> Result:
                         "narrow": "-".join(map(str, reading.narrow if reading.wide else ALL)),
                         "width": width,
                         "activation": name,
-                        **(each.median() * 1e6).to_dict(),
+                        **{way: 1e6 * each[way].median() for way in ways},
                         "to_loop": (each["loop"] / each["ensemble"]).median(),
                         "to_torch": (each["torch"] / each["ensemble"]).median(),
                     }
@@ -101,11 +106,17 @@ def _loop(config: ToyConfig, data: ToyData) -> Call:
         while True:
             yield from reference.batches(config, data, 0, 1)
 
+    def noise(layer: int) -> torch.Generator:
+        return generator(0, "activation", 0, layer)
+
     model.train()
     following = endless()
-    return lambda: reference.train_step(
-        model, optimizer, *next(following), lambda layer: generator(0, "activation", 0, layer)
-    )
+
+    def step() -> None:
+        x, y = next(following)
+        reference.train_step(model, optimizer, x, y, noise)
+
+    return step
 
 
 def _torch(config: ToyConfig, data: ToyData) -> Call:
