@@ -210,5 +210,5 @@ run.figure_data("evaluation")
 #
 # A SiLU model cannot simply be run with ReLU: that costs {glue:text}`lm-loss-untuned` nats. A short training with ReLU at the end
 # repairs most of it. If the model was trained with StochA until then it ends better, by {glue:text}`lm-loss-noise` nats. That
-# much of the paper comes back in a model a thousand times smaller. Its promise, a better model than one trained with ReLU all
+# much of the paper comes back in a model thousands of times smaller. Its promise, a better model than one trained with ReLU all
 # along, does not show: the difference is {glue:text}`lm-loss-gain` nats, which may be nothing, and plain ReLU has more zeros.

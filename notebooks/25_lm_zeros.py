@@ -22,7 +22,7 @@
 # **Not at this size.** The sparsest arm that ends with ReLU is {glue:text}`lm-zeros-most-arm` with
 # {glue:text}`lm-zeros-most-sparsity` ({numref}`fig-lm-sparsity`). Of its neurons {glue:text}`lm-zeros-most-dead` are dead, and
 # among the living {glue:text}`lm-zeros-most-sparsity-live` of the values are zero. The least sparse is
-# {glue:text}`lm-zeros-least-arm` with {glue:text}`lm-zeros-least-sparsity`. The paper's models are a thousand times larger.
+# {glue:text}`lm-zeros-least-arm` with {glue:text}`lm-zeros-least-sparsity`. The paper's models are thousands of times larger.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads recorded runs {smoke, book, full}
@@ -190,4 +190,4 @@ run.table("bought", bought.rename_axis("arm").reset_index()).set_index("arm").re
 # token that is worth something. Several tokens together need nearly all neurons, and the gain melts away. SiLU
 # with small values cut to zero is no way around ReLU: a rise of 0.03 nats buys a share of {glue:text}`lm-zeros-silu-bought`.
 # The paper's claim, L6, is *{glue:text}`lm-zeros-verdict`* by the [protocol](../lm_protocol.md), because it says that such zeros exist
-# in models a thousand times larger ([*Claims*](01_claims.ipynb)).
+# in models thousands of times larger ([*Claims*](01_claims.ipynb)).

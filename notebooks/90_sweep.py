@@ -65,10 +65,7 @@ plt.show()
 # %% tags=["hide-input"]
 run.figure_data("points")
 
-# %% [markdown]
-# Mean and standard deviation at every configuration:
-
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"] mystnb={"code_prompt_show": "Mean and standard deviation at every configuration", "code_prompt_hide": "Mean and standard deviation at every configuration"}
 by_configuration = points.groupby([name for name in spec.swept if name != "seed"])[y]
 run.table("summary", by_configuration.agg(["mean", "std", "count"]).reset_index())
 
