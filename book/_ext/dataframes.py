@@ -106,7 +106,8 @@ def name_index(html: str) -> str:
             content = content.replace(rows[-1], "").replace(rows[-2], named)
         return opening + _EMPTY.sub(r"<td\1></td>", content) + closing
 
-    bare = _STYLE.sub("", html).replace('<table border="1"', "<table").replace(' halign="left"', "")
+    bare = _STYLE.sub("", html).replace("&nbsp;</th>", "</th>")
+    bare = bare.replace('<table border="1"', "<table").replace(' halign="left"', "")
     return _TABLE.sub(lambda table: _HEAD.sub(merge, table.group()), bare)
 
 

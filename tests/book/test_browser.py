@@ -165,6 +165,10 @@ def test_page(browser, site: str, book_html: Path, name: str, theme: str) -> Non
             "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         )
         assert inner <= outer
+        page.evaluate("() => new Promise((done) => setTimeout(done, 50))")  # the page heard of it
+        boxes = page.locator("figure, .text_html, div.math, mjx-container[display]")
+        mute = "all => all.filter(e => e.scrollWidth > e.clientWidth && e.tabIndex < 0).length"
+        assert boxes.evaluate_all(mute) == 0
         # letters of 10 pt in a picture of 200 dpi have 27.8 pixels: 11 of the page's at least
         shown = "all => all.map(i => i.getBoundingClientRect().width / i.naturalWidth)"
         assert all(scale > 0.39 for scale in images.evaluate_all(shown))

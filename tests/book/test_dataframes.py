@@ -72,6 +72,7 @@ def headings(html: str) -> list[str]:
 def test_the_name_of_an_index_is_the_heading_of_its_column() -> None:
     frame = pd.DataFrame({"loss": [1.5], "seeds": [3]}, index=pd.Index(["relu"], name="arm"))
     assert headings(name_index(frame.to_html())) == ["arm", "loss", "seeds"]
+    assert headings(name_index(frame.style.to_html())) == ["arm", "loss", "seeds"]
     two = frame.set_index("seeds", append=True)
     assert headings(name_index(two.to_html())) == ["arm", "seeds", "loss"]
 
@@ -82,6 +83,7 @@ def test_no_heading_is_empty_and_no_column_is_lost() -> None:
     deep = name_index(pd.DataFrame([[1.5, 0.5]], columns=columns, index=index).to_html())
     assert headings(deep) == ["loss", "networks", "all", "living", "activation"]
     assert "halign" not in deep
+    assert headings(name_index(pd.DataFrame({"loss": [1.5]}).style.to_html())) == ["loss"]
     plain = name_index(pd.DataFrame({"loss": [1.5]}, index=[0])._repr_html_())
     assert headings(plain) == ["loss"]
     assert "<td></td>" in plain
