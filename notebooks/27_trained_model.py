@@ -26,9 +26,7 @@
 # %% tags=["parameters", "hide-input"]
 scale: str = "book"  # how much to run {smoke, book, full}
 prompt: str = "import numpy as np\n\n\ndef mean("  # text to continue
-new_tokens: "Optional[int]" = (
-    None  # to generate; with the prompt they fit the context of 256 [2, 200]
-)
+new_tokens: "Optional[int]" = None  # to generate, within the context of 256 [2, 200]
 temperature: float = 0.7  # of sampling; 0 takes the likeliest token [0, inf)
 repeats: "Optional[int]" = None  # rounds in which every method is timed once [1, inf)
 seed: int = 0  # of the sampling [0, inf)

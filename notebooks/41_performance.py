@@ -68,10 +68,7 @@ pieces = pd.DataFrame(
 
 def bars(reference, ensemble, ax, unit):
     """For each activation the plain loop's bar, pale, and the ensemble's."""
-    at, names = (
-        np.arange(len(ensemble)),
-        [figures.LABELS[name] for name in ensemble.index],
-    )
+    at, names = np.arange(len(ensemble)), [figures.LABELS[name] for name in ensemble.index]
     colours = [figures.COLOURS[name] for name in ensemble.index]
     ax.barh(at - 0.2, reference, 0.38, color=colours, alpha=0.4)
     ax.barh(at + 0.2, ensemble, 0.38, color=colours)

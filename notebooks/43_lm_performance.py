@@ -108,8 +108,7 @@ def cite(prefix, steps, shape):
     run.glue(f"{prefix}-roof", roof, "{:.0f}")
     run.glue(f"{prefix}-fraction", fraction, "{:.2f}")
     run.glue(f"{prefix}-with-scores", fraction * scores, "{:.2f}")
-    for name in ("stocha", "relu", "plain"):
-        way = {"stocha": speed.STOCHA, "relu": speed.RELU, "plain": speed.PLAIN}[name]
+    for name, way in {"stocha": speed.STOCHA, "relu": speed.RELU, "plain": speed.PLAIN}.items():
         run.glue(f"{prefix}-{name}", found(steps, way), "{:.2f}")
     run.glue(f"{prefix}-hf", f"{against.min():.2f}" if len(against) else "(not installed)")
 
