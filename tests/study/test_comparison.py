@@ -46,7 +46,10 @@ def test_recorded_tables_are_compared(stocha):
     assert stocha("diff", widths, widths).returncode == 0
     done = stocha("diff", widths, probabilities)
     assert done.returncode == 1, done.stderr
-    assert "points.csv: width: in a alone" in done.stdout
+    lengths = [
+        len((f / "points.csv").read_text().splitlines()) - 1 for f in (widths, probabilities)
+    ]
+    assert "points.csv: rows: {} | {}".format(*lengths) in done.stdout
 
 
 @pytest.mark.parametrize("text", ["0000", "results/toy", "../*", ""])

@@ -20,8 +20,10 @@ from stocha.study.runs import DONE, Entry
 Values = dict[str, str]
 """Place, as "curve.csv: loss" or "metrics: best" → everything that stands there, as JSON."""
 
-_ABOUT = ("commit", "cpu", "threads", "seconds")
-_PARTS = {"parameters": "parameters: ", "tables": ".csv: ", "numbers": "metrics: "}
+_ABOUT = {"commit": "commits", "cpu": "processors", "threads": "threads", "seconds": "seconds"}
+"""What is shown of a run's provenance, and the name that a sweep's has for it."""
+_CSV, _ROWS = ".csv: ", ": rows"
+_PARTS = {"parameters": "parameters: ", "tables": _CSV, "numbers": "metrics: "}
 _IMAGES = {"image/png", "image/svg+xml"}
 _WIDTH = 100
 _RUN = typer.Argument(metavar="RUN", help="A folder of an execution, or how its id begins.")
@@ -44,11 +46,12 @@ def compare(
     about = [read_json(folder / PROVENANCE) or {} for folder in folders]
     for name, folder in zip("ab", folders, strict=True):
         print(f"{name}: {folder}")
-    for name in _ABOUT:
-        print(f"{name}: {' | '.join(str(side.get(name, 'unknown')) for side in about)}")
+    for name, plural in _ABOUT.items():
+        shown = (str(side.get(name, side.get(plural, "unknown"))) for side in about)
+        print(f"{name}: {' | '.join(shown)}")
     versions = ({k: json.dumps(v) for k, v in a.get("versions", {}).items()} for a in about)
     _report("versions", *versions)
-    sides = [values(folder) for folder in folders]
+    sides = _row_by_row(*map(values, folders))
     differing = [
         _report(kind, *({k: v for k, v in side.items() if mark in k} for side in sides))
         for kind, mark in _PARTS.items()
@@ -94,6 +97,24 @@ def difference(before: str | None, after: str | None) -> str:
     )
 
 
+def _row_by_row(*sides: Values) -> list[Values]:
+    """The values; of a table that is in one alone, or longer in one, its number of rows alone."""
+    counts = [
+        {
+            place.split(": ")[0]: len(json.loads(text))
+            for place, text in side.items()
+            if _CSV in place
+        }
+        for side in sides
+    ]
+    apart = {name for name in counts[0] | counts[1] if len({c.get(name) for c in counts}) > 1}
+    return [
+        {place: text for place, text in side.items() if place.split(": ")[0] not in apart}
+        | {name + _ROWS: str(own[name]) for name in sorted(apart & own.keys())}
+        for side, own in zip(sides, counts, strict=True)
+    ]
+
+
 def _report(kind: str, left: Values, right: Values) -> list[str]:
     """Print what differs in one part of two executions; the places that do."""
     places = list(left | right)
@@ -102,7 +123,8 @@ def _report(kind: str, left: Values, right: Values) -> list[str]:
     for place in differing:
         one, other = left.get(place), right.get(place)
         both = f"{one} | {other}"
-        brief = ".csv: " not in place and one and other and len(both) < _WIDTH
+        whole = _CSV not in place or place.endswith(_ROWS)
+        brief = whole and one and other and len(both) < _WIDTH
         name = place.removeprefix(_PARTS.get(kind, ""))
         print(f"   {name}: {both if brief else difference(one, other)}")
     return differing
