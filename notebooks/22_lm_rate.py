@@ -19,8 +19,8 @@
 # comparison.
 #
 # **Perhaps; two seeds cannot tell.** SiLU is best at {glue:text}`lm-rate-best-silu`, ReLU at
-# {glue:text}`lm-rate-best-relu` ({numref}`fig-lm-rate`). Every arm is trained at {glue:text}`lm-rate-used`. There ReLU gives
-# away {glue:text}`lm-rate-cost-relu` nats to its own best.
+# {glue:text}`lm-rate-best-relu` ({numref}`fig-lm-rate`). Every arm is trained at {glue:text}`lm-rate-used`. What ReLU
+# gives away there to its own best, in nats: {glue:text}`lm-rate-cost-relu`.
 
 # %% tags=["parameters", "remove-cell"]
 scale: str = "book"  # no effect here: the page reads the recorded sweep {smoke, book, full}

@@ -167,6 +167,7 @@ ends.pivot_table(index="arm", columns="step", values=columns, sort=False).round(
 #
 # ## Summary
 #
-# Exchanging the activation of a finished SiLU model for ReLU hurts at once ({glue:text}`lm-switch-spike` nats), and most of the
-# damage heals in the short training that follows, though not as fast as the paper reports. A model that was trained with StochA
-# hardly notices the exchange ({glue:text}`lm-switch-together`): it has met zeros all along. After the switch at most {glue:text}`lm-switch-dead` of a layer's neurons are zero at every token.
+# Exchanging the activation of a nearly finished SiLU model for ReLU hurts at once (in nats {glue:text}`lm-switch-spike`). Most of
+# the damage heals in the short training that follows, though not as fast as the criterion asks. A model that was trained with
+# StochA hardly notices the exchange ({glue:text}`lm-switch-together`): it has met zeros all along. After the switch at most
+# {glue:text}`lm-switch-dead` of a layer's neurons are zero at every token.

@@ -16,8 +16,8 @@
 # # The first campaign
 #
 # **It could not answer its own questions.** The difference that it was made for, ReLU − (StochA(0.3) + Swi+FT(0.1)), is
-# {glue:text}`lm-first-gain` nats: its seeds scatter too far ({numref}`fig-lm-first`). Only what a late switch costs,
-# {glue:text}`lm-first-tuned`, stands out. And it trained another activation than the paper's. This page keeps its results, and its
+# {glue:text}`lm-first-gain`, in nats: its seeds scatter too far ({numref}`fig-lm-first`). What a late switch costs,
+# {glue:text}`lm-first-tuned`, stands out from them. And it trained another activation than the paper's. This page keeps its results, and its
 # protocol word for word where it decided something. The [protocol](../lm_protocol.md) of the campaign that followed mends these
 # faults.
 
