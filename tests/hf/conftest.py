@@ -1,14 +1,19 @@
 import os
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import jupytext
 import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-LICENCE = (Path(__file__).parents[2] / "LICENSE").read_text()
+ROOT = Path(__file__).parents[2]
+LICENCE = (ROOT / "LICENSE").read_text()
 
 SIZES = {
     "vocab_size": 64,
@@ -59,3 +64,24 @@ def saved(tmp_path_factory):
     ).save_pretrained(folder)
     tiny(vocab_size=300).save_pretrained(folder)
     return folder
+
+
+def run_page(name: str, root: Path) -> dict[str, Any]:
+    """Run a chapter on the tables in `root / "results"`; its names, once all prose is filled."""
+    for marker in ("_toc.yml", "pyproject.toml"):
+        shutil.copy(ROOT / marker, root)
+    page = jupytext.read(ROOT / "notebooks" / f"{name}.py")
+    sources = {
+        kind: "\n".join(cell.source for cell in page.cells if cell.cell_type == kind)
+        for kind in ("code", "markdown")
+    }
+    names: dict[str, Any] = {}
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        exec(compile(sources["code"], name, "exec"), names)
+    finally:
+        os.chdir(before)
+    glued = set(re.findall(r"{glue:text}`([^`]+)`", sources["markdown"]))
+    assert glued <= names["run"]._metrics.keys()
+    return names

@@ -1,6 +1,7 @@
 """What the chapters on a pretrained model compute, on a model that was never trained."""
 
 import copy
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -8,9 +9,11 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.hf.conftest import tiny
+import yaml
+from tests.hf.conftest import ROOT, run_page, tiny
 
 from stocha.base.parameters import at_scale
+from stocha.claims import relufication as r
 from stocha.hf import pretrained, race, relufication, swap, training
 from stocha.hf.evaluation import evaluate
 from stocha.hf.exchange import current, use
@@ -209,3 +212,35 @@ def test_what_the_relufication_left_is_read_without_its_text(monkeypatch):
 def test_a_missing_model_is_one_line():
     with pytest.raises(ValueError, match=r"^model=smollm2: .*stocha model fetch smollm2$"):
         swap.run(swap.Config())
+
+
+def test_the_chapter_reads_what_the_sweeps_record(monkeypatch, tmp_path):
+    """*Making it sparse*, on tables of tiny runs: of the first sweep alone, then of more."""
+    few(monkeypatch)
+    sizes = {"context": 8, "windows": 8, "tokens": 256, "batch": 2, "points": 4, "lr": 0.003}
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "results" / "51_pretrained", root / "results" / "51_pretrained")
+    told, counts = [], []
+    for sweep in r.SWEEPS:
+        plan = yaml.safe_load((ROOT / "sweeps" / f"{sweep}.yml").read_text())
+        points = plan.get("points") or [{"arm": arm} for arm in plan["grid"]["arm"]]
+        runs = [
+            relufication.run(at_scale(relufication.Config, "smoke", **sizes, **point, seed=seed))
+            for point in points
+            for seed in range(plan["seeds"])
+        ]
+        folder = root / "results" / sweep
+        folder.mkdir(parents=True)
+        for name in (plan["collect"]["table"], *plan["collect"]["tables"]):
+            table = pd.concat([found.tables[name] for found in runs])
+            file = "points" if name == plan["collect"]["table"] else name
+            table.to_csv(folder / f"{file}.csv", index=False)
+        names = run_page("53_making_sparse", root)
+        told.append(names["run"]._metrics)
+        counts.append(len(set(r.FURTHER) - set(names["wide"].columns)))
+        counts.append((names["answers"]["resolved"] == "not trained yet").sum())
+    assert counts == [5, 3, 4, 3, 0, 0]
+    assert told[0]["sparse-untrained"].startswith("not trained yet: ReLU, taught; ")
+    assert told[2]["sparse-untrained"] == "all trained"
+    assert told[2]["sparse-l8"] == "hold"  # the recorded table's
+    assert told[2]["sparse-close-99"].startswith(("not known: ", "64 to"))

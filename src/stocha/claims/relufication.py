@@ -21,6 +21,11 @@ from stocha.base.statistics import Estimate, estimate, number
 SWEEPS = ("hf_relufication", "hf_relufication_zeros", "hf_relufication_more")
 CONTROL, AT_ONCE = "silu", "relu"
 SWITCHED, DRAWN = "silu+ft(0.3)", "stocha(0.7)+ft(0.3)"
+TAUGHT, LAYERS_FIRST = "ReLU, taught", "ReLU, layers first, taught"
+DRAWN_TAUGHT = "StochA(0.7) + Swi+FT(0.3), taught"
+AIMS = (0.8, 0.9)
+FURTHER = (TAUGHT, LAYERS_FIRST, DRAWN_TAUGHT, "ReLU, 80 % asked for", "ReLU, 90 % asked for")
+"""The ways of the further sweeps."""
 DECIDES = "heldout"
 """The text whose losses decide."""
 
