@@ -220,7 +220,7 @@ def _run(config: Config, progress: Progress | None) -> Result:
     else:
         model, _ = load(config.model)
     judge.to(getattr(torch, config.precision))
-    sampler = Sampler(model.to(judge.dtype), tokenizer, config.seed)
+    sampler = Sampler(model.to(judge.dtype), tokenizer, config.seed)  # type: ignore[arg-type]
     everything = prompts()
     asked = [
         [n for n, each in enumerate(everything) if each.task == task][: config.per_task]
