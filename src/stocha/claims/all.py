@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from stocha.claims import lm, open_questions, sparse, toy
+from stocha.claims import answers, lm, open_questions, sparse, toy
 from stocha.claims.ledger import claims_in, ledger
 
-CLAIMS = claims_in(toy, lm, sparse, open_questions)
+CLAIMS = claims_in(toy, lm, answers, sparse, open_questions)
 
 
 def judged(*ids: str) -> pd.DataFrame:

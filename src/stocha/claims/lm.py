@@ -1,4 +1,4 @@
-"""L1–L6 and L8–L11: what the campaign's tables say of the paper's claims, by the protocol."""
+"""L1–L6 and L8–L10: what the campaign's tables say of the paper's claims, by the protocol."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,6 @@ import pandas as pd
 from stocha.claims.ledger import (
     Assessment,
     Band,
-    Claim,
     Part,
     Tables,
     Verdict,
@@ -263,13 +262,3 @@ def l10_downstream_between(tables: Tables) -> Assessment:
         if found == NOTHING or not left_out
         else replace(found, beside=f"saturated: {left_out}")
     )
-
-
-L11 = Claim(
-    "L11",
-    "paper",
-    "Test-time StochA gives several different answers to one prompt: more diversity, slightly "
-    "lower quality than SiLU with temperature.",
-    "Fixed with the chapter that will study it, before its runs are read.",
-    reported="not available to us",
-)
