@@ -61,6 +61,7 @@ KINDS = {
     "grains": ("StochA(0.9), other draws", "learnable_stoch", "^"),
     "both": ("StochA(0.95) and temperature", "gumbel_stoch", "v"),
 }
+BESIDE = {"temperature": ("temperature", (3, 4)), "stocha": ("p", (-10, -10))}
 
 
 def curves(x, y, labels):
@@ -72,10 +73,11 @@ def curves(x, y, labels):
             some = means.loc[a.settings(points, kind, tuned)]
             look = {"color": figures.COLOURS[colour], "markersize": 4, "linewidth": 1.5}
             ax.plot(some[x], some[y], shape, label=label, **look)
-            value = {"temperature": "temperature", "top_p": "top_p", "stocha": "p"}.get(kind)
+            value, place = BESIDE.get(kind, ("", (0, 0)))
             for setting, row in some.iterrows() if value else ():
                 at, text = (row[x], row[y]), f"{of.loc[setting, value]:g}"
-                ax.annotate(text, at, (3, 3), textcoords="offset points", fontsize=7)
+                small = {"textcoords": "offset points", "fontsize": 7, "color": look["color"]}
+                ax.annotate(text, at, place, **small)
         ax.set(title=model, xlabel=labels[0])
     axes[0].set_ylabel(labels[1])
     figures.legend_below(axes[0].figure)
@@ -92,7 +94,7 @@ run.glue("several-prompts", points["prompt"].nunique())
 run.glue("several-checked", points.loc[points["task"].isin(a.CHECKED), "prompt"].nunique())
 run.table("settings", means.reset_index())
 
-# %% mystnb={"figure": {"name": "fig-several", "caption": "Share of right answers over the number of distinct answers of eight; every point is a setting, its label a temperature, a top-p or a p. The line of temperature is the curve that gaps are measured from."}, "image": {"alt": "Two panels, untouched and tuned: accuracy against distinct answers. A line for temperature sampling; StochA, top-p and both together are marked beside it."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-several", "caption": "Share of right answers over the number of distinct answers of eight; every point is a setting, its label a temperature or a p. The line of temperature is the curve that gaps are measured from."}, "image": {"alt": "Two panels, untouched and tuned: accuracy against distinct answers. A line for temperature sampling; StochA, top-p and both together are marked beside it."}} tags=["hide-input"]
 curves("distinct", "right", ("distinct answers of 8", "right answers"))
 
 # %% tags=["remove-input"]
@@ -103,7 +105,7 @@ pd.DataFrame(
     {
         "part": part.name,
         "asked": str(part.band).replace("-", "−"),
-        "found": part.found.text("+.3f"),
+        "found": part.found.text(".2f" if part.unit == "of 8" else "+.3f"),
         "verdict": part.verdict.value,
     }
     for part in found.parts
@@ -215,7 +217,8 @@ parted.rename_axis(None).style.format("{:.2f}", subset=list(columns.values()), n
 
 # %% tags=["hide-input"]
 told = a.recorded(tables, "examples").fillna({"text": ""})
-told = told[(told["answer"] < 4) & told["setting"].isin(some)]
+kept = ("SiLU, temperature 0.6", "SiLU, temperature 1", FINE, "StochA(0.7)", "tuned, StochA(0.3)")
+told = told[(told["answer"] < 4) & told["setting"].isin(kept)]
 told = told[told["prompt"] == told.groupby("task")["prompt"].transform("min")]
 told.pivot(index=["task", "setting"], columns="answer", values="text").rename_axis(columns=None)
 
