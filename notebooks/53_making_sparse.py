@@ -260,7 +260,7 @@ run.glue("sparse-limit", 3 / (1 + 2 * (1 - own[END].mean())), "{:.2f}")
 # %% [markdown]
 # **L8**, without any training: ReLU − StochA(0.7) {glue:text}`sparse-l8-above` and StochA(0.7) − SiLU
 # {glue:text}`sparse-l8-below`. Its two halves {glue:text}`sparse-l8` here; the small model's verdict is in
-# the [ledger](01_claims.py).
+# the [ledger](01_claims.ipynb).
 #
 # **L7** is about 90 % zeros. At the {glue:text}`sparse-zeros` that ReLU at once has, a layer that skips
 # rows can be {glue:text}`sparse-limit` times as fast at most. How much of it there is to be had, on real
