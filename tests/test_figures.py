@@ -125,7 +125,7 @@ def test_courses_draw_the_mean_that_is_given_and_a_few_networks(
 
 def test_panels_draw_each_column_over_x() -> None:
     rows = pd.DataFrame({"activation": "relu", "x": [0.0, 1.0], "value": [0.0, 2.0], "slope": 3.0})
-    with mpl.rc_context({"backend": "agg"}):
+    with mpl.rc_context({"backend": "agg", "axes.titlelocation": "center"}):
         value, slope = figures.panels(rows, {"value": "f", "slope": "its slope"})
     assert [value.get_title(), slope.get_title()] == ["f", "its slope"]
     assert list(value.lines[0].get_ydata()) == [0.0, 2.0]

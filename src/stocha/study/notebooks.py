@@ -247,7 +247,8 @@ def _header(own: Any) -> dict[str, Any]:
 
 
 def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    text = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return text if text.isprintable() else ascii(text)
 
 
 def _suggestion(path: Path) -> str:
