@@ -113,7 +113,7 @@ run.figure_data("settings")
 pd.DataFrame(
     {
         "part": part.name,
-        "asked": str(part.band).replace("-", "−"),
+        "asked": str(part.band),
         "found": part.found.text(".2f" if part.unit == "of 8" else "+.3f"),
         "verdict": part.verdict.value,
     }

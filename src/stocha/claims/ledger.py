@@ -22,7 +22,7 @@ import pandas as pd
 from stocha.base.errors import UserError
 from stocha.base.paths import results_root
 from stocha.base.recorded import read_provenance, read_table
-from stocha.base.statistics import Estimate
+from stocha.base.statistics import Estimate, number
 
 
 class Verdict(enum.StrEnum):
@@ -48,9 +48,9 @@ class Band(NamedTuple):
         if self.low == -self.high:
             return f"±{self.high:g}"
         if self.low == float("-inf"):
-            return f"below {self.high:g}"
+            return f"below {number(self.high, 'g')}"
         if self.high == float("inf"):
-            return f"above {self.low:g}"
+            return f"above {number(self.low, 'g')}"
         return f"{self.low:.2f}–{self.high:.2f}"
 
 

@@ -170,7 +170,9 @@ def _undecided(found: Assessment) -> Iterator[str]:
     if found.verdict not in (Verdict.NOT_RESOLVED, Verdict.PARTLY):
         return
     for part in found.parts:
-        edges = " and ".join(f"{x:g}" for x in part.edges if part.found.low <= x <= part.found.high)
+        edges = " and ".join(
+            number(x, "g") for x in part.edges if part.found.low <= x <= part.found.high
+        )
         if part.verdict is Verdict.CONTRADICTED:
             reason = f"it is not {part.band}"
         elif part.verdict is not Verdict.NOT_RESOLVED:
