@@ -99,7 +99,9 @@ def model_finetune(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the result; default: MODEL-relu.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Share of the steps after the switch.")] = 0.1,
+    alpha: Annotated[
+        float, typer.Option(help="Share of the steps with ReLU, the last ones; 1: all.")
+    ] = 1.0,
     stocha: Annotated[
         float | None, typer.Option(help="StochA's probability of SiLU before it; default: SiLU.")
     ] = None,

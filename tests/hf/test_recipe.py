@@ -69,7 +69,8 @@ def test_the_result_is_a_relu_model_that_learned_the_text(saved, text, tmp_path)
         ({"stocha": -1.0}, "p=-1.0"),
         ({"precision": "half"}, "precision='half': allowed: "),
         ({"model": "no/such"}, "model=no/such: "),
-        ({"text": "no/such"}, "folder=no/such"),
+        ({"text": "no/such"}, "text=no/such: allowed: "),
+        ({"alpha": 1}, "stocha=0.7: allowed: with alpha below 1"),
         ({"seed": 1}, "output=.*: holds a run with another course; allowed: a new folder"),
     ],
 )

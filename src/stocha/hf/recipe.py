@@ -30,8 +30,8 @@ def relufy(
     text: str | Path,
     output: Path,
     *,
-    alpha: float = 0.1,
-    stocha: float | None = 0.7,
+    alpha: float = 1.0,
+    stocha: float | None = None,
     tokens: float = 1e6,
     batch: int = 4,
     context: int = 256,
@@ -41,6 +41,8 @@ def relufy(
     progress: Progress | None = None,
 ) -> Path:
     """Fine-tune by (StochA(p) +) Swi+FT(alpha) and return the folder of the finished model.
+
+    By default ReLU is there from the first step, which was best in chapter *Making it sparse*.
 
     Parameters: `model`, "smollm2", a folder, or a name that `from_pretrained` knows; `text`, a
     text file, or a folder of them (.txt, .md, .rst, .py); `stocha`, p before the switch, None for
@@ -52,6 +54,8 @@ def relufy(
     """
     if not 1 <= tokens < math.inf:
         raise UserError(f"tokens={tokens}: allowed: a number in [1, inf)")
+    if stocha is not None and alpha == 1:
+        raise UserError(f"stocha={stocha}: allowed: with alpha below 1, else no step draws")
     steps = max(1, round(tokens / max(1, batch * context)))
     before = SILU if stocha is None else Phase("stocha", (("p", stocha),))
     course = Course(
@@ -96,4 +100,6 @@ def _train(
 def _documents(path: Path) -> list[Document]:
     if path.is_file():
         return [Document(path.name, path.read_text(encoding="utf-8"), "train")]
+    if not path.is_dir():
+        raise UserError(f"text={path}: allowed: a text file, or a folder of them")
     return list(TextFolder(str(path), TEXT, validation=0.0).documents())
