@@ -35,7 +35,8 @@ SWITCH, LOSSES, ZEROS, PROBES = "23_lm_switch", "24_lm_losses", "25_lm_zeros", "
 SIZES = {106_784: ("lm_arms_small",), 311_872: SWEEPS, 954_352: ("lm_arms_large",)}
 """Parameters of a model, and the sweeps that train it."""
 
-ALPHAS = (0.05, 0.1)
+ALPHAS = (0.1, 0.05)
+"""That of the other claims and of the front page's figure first."""
 DRAWN = "stocha(0.7)"
 ALONE, TOGETHER = "silu+ft(0.1)", f"{DRAWN}+ft(0.1)"
 GONE = 0.9
