@@ -134,8 +134,9 @@ needed.round(4)
 # %% tags=["hide-input"]
 silu = asked.query("form == 'own' and arm == 'silu'").groupby("probe", sort=False)
 probes = silu[["accuracy", "margin"]].mean().assign(chance=1 / silu["choices"].first())
-probes["counts"] = probes["accuracy"].between(probes["chance"] + 0.05, 0.95)
-run.table("probes_kept", probes.reset_index()).set_index("probe").round(3)
+probes["counts"] = campaign.standard_margins(asked).groupby("probe")["counts"].first()
+run.table("probes_kept", probes.reset_index())
+probes.rename(index=lambda probe: probe.replace("_", " ")).round(3)
 
 # %% [markdown]
 # ## Summary

@@ -37,6 +37,7 @@ import pandas as pd
 from stocha import figures
 from stocha.claims.ledger import Tables
 from stocha.claims.lm import l6_sparsity_above_90_percent
+from stocha.claims.open_questions import limit
 from stocha.lm import campaign
 from stocha.study.session import open_run
 
@@ -136,7 +137,7 @@ run.figure_data("union")
 
 # %% tags=["hide-input"]
 kept = joint.groupby(["arm", "among", "tokens"])["sparsity"].mean()
-limits = (3 / (1 + 2 * (1 - kept))).unstack("tokens").rename(columns="k = {}".format)
+limits = limit(kept).unstack("tokens").rename(columns="k = {}".format)
 limits.rename(index=names).map("{:.2f}×".format)
 
 # %% [markdown]

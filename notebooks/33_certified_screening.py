@@ -178,7 +178,7 @@ for size, marker, shade in zip(sizes, "osD^v", shades, strict=True):
     axes[0].plot(one["sparsity"], one["candidates"], marker, **look)
     bounds = [traffic.limit("screened", size, 4 * size, s) for s in curve]
     axes[1].plot(curve, bounds, **look)
-plain = 3 / (1 + 2 * (1 - curve))
+plain = traffic.limit("sparse", 1, 1, curve)
 axes[1].plot(curve, plain, "--", color="#1a1a1a", label="unscreened")
 axes[0].set(xlabel="fraction of inactive neurons", ylabel="candidates")
 axes[1].set(xlabel="fraction of inactive neurons", ylabel="limit of the speed-up")

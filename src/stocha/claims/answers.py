@@ -129,11 +129,11 @@ class Compared:
 
 def parting(rows: pd.DataFrame) -> Estimate:
     """Largest probability where answers part − its mean over all tokens, over prompts with both."""
-    both = (rows["sure_at_parting"] - rows["sure"]).groupby(rows["prompt"]).mean().dropna()
-    if both.empty:
+    known = (rows["sure_at_parting"] - rows["sure"]).groupby(rows["prompt"]).mean().dropna()
+    if known.empty:
         return _NOTHING
-    drawn = np.random.default_rng(0).choice(both.to_numpy(), (SAMPLES, len(both))).mean(axis=1)
-    return of_samples(np.append(both.mean(), drawn))
+    drawn = np.random.default_rng(0).choice(known.to_numpy(), (SAMPLES, len(known))).mean(axis=1)
+    return of_samples(np.append(known.mean(), drawn))
 
 
 @claim(
@@ -142,7 +142,7 @@ def parting(rows: pd.DataFrame) -> Estimate:
     "lower quality than SiLU with temperature.",
     f"Of eight answers, on untouched and on tuned weights: distinct ones {SEVERAL}; accuracy less "
     "that of temperature sampling from the same weights at as many distinct answers "
-    f"{LOWER} and {SLIGHTLY}; means over p.".replace("-", "−"),
+    f"{LOWER} and {SLIGHTLY}; means over p.",
     source="paper",
     reported="not available to us",
     page=PAGE,

@@ -22,6 +22,7 @@ from stocha.claims.ledger import (
     within,
 )
 from stocha.lm.campaign import by_seed, paired, recorded
+from stocha.sparse import traffic
 from stocha.toy import gradual
 
 GRADUAL = "13_gradual_or_sudden"
@@ -276,7 +277,7 @@ RESOLUTION = 0.05
 
 def limit(skipped: Any) -> Any:
     """The largest speed-up of a gated layer that reads its gate and what is not skipped."""
-    return 3 / (1 + 2 * (1 - skipped))
+    return traffic.limit("sparse", 1, 1, skipped)
 
 
 @claim(

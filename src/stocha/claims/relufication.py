@@ -24,7 +24,12 @@ SWITCHED, DRAWN = "silu+ft(0.3)", "stocha(0.7)+ft(0.3)"
 TAUGHT, LAYERS_FIRST = "ReLU, taught", "ReLU, layers first, taught"
 DRAWN_TAUGHT = "StochA(0.7) + Swi+FT(0.3), taught"
 AIMS = (0.8, 0.9)
-FURTHER = (TAUGHT, LAYERS_FIRST, DRAWN_TAUGHT, "ReLU, 80 % asked for", "ReLU, 90 % asked for")
+FURTHER = (
+    TAUGHT,
+    LAYERS_FIRST,
+    DRAWN_TAUGHT,
+    *(f"ReLU, {100 * aim:.0f} % asked for" for aim in AIMS),
+)
 """The ways of the further sweeps."""
 DECIDES = "heldout"
 """The text whose losses decide."""
