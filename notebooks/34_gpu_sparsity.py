@@ -78,6 +78,7 @@ for ax, (table, x, hue) in zip(axes, panels, strict=True):
 axes[0].set(xlabel="neurons in a block", ylabel="largest speed-up")
 axes[1].set(xlabel="tokens at once")
 plt.show()
+
 # %% tags=["remove-input"]
 run.figure_data("blocks", "batches")
 

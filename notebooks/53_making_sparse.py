@@ -15,11 +15,10 @@
 # %% [markdown]
 # # Making it sparse
 #
-# **What does it take to give a pretrained SiLU model ReLU, and which way is best?** After
-# {glue:text}`sparse-tokens` tokens ReLU at once costs SmolLM2-135M {glue:text}`sparse-price`, held-out
-# docstrings, against the same model trained on with SiLU; the exchange alone had cost
-# {glue:text}`sparse-before`. Of three ways at equal tokens {glue:text}`sparse-best`
-# ({numref}`fig-sparse-price`). Drawing activations while fine-tuning **{glue:text}`sparse-draw`**.
+# **Of three ways to give a pretrained SiLU model ReLU, {glue:text}`sparse-best`; drawing activations meanwhile
+# {glue:text}`sparse-draw`** ({numref}`fig-sparse-price`). After {glue:text}`sparse-tokens` tokens ReLU at once costs
+# SmolLM2-135M {glue:text}`sparse-price`, on held-out docstrings, against the same model trained on with SiLU; the
+# exchange alone had cost {glue:text}`sparse-before`.
 #
 # What counts as an answer was [written down](../hf_protocol.md) before the runs were read. Of the further
 # ways that it plans (a teacher, more zeros), {glue:text}`sparse-untrained`.
@@ -38,6 +37,7 @@ import pandas as pd
 from stocha import figures
 from stocha.claims import relufication as r
 from stocha.claims.ledger import Tables
+from stocha.claims.open_questions import limit
 from stocha.study.session import open_run
 
 run = open_run("53_making_sparse", globals())
@@ -104,7 +104,12 @@ run.figure_data("price")
 
 # %% tags=["hide-input"]
 shown = points.groupby("way")[["heldout", "code", "validation", "zeros"]].mean()
-shown = shown.loc[[r.CONTROL, *ways[::-1]]].rename(index=r.label)
+words = {
+    "heldout": "held-out docstrings",
+    "code": "its code",
+    "validation": "docstrings as in training",
+}
+shown = shown.loc[[r.CONTROL, *ways[::-1]]].rename(index=r.label, columns=words)
 shown.rename_axis("nats a token; share").style.format(precision=3)
 
 # %% tags=["hide-input"]
@@ -255,7 +260,7 @@ agree = "hold" if (above.sign, below.sign) == (1, 1) else "do not both hold"
 run.glue("sparse-l8", agree)
 run.glue("sparse-l8-above", above.text)
 run.glue("sparse-l8-below", below.text)
-run.glue("sparse-limit", 3 / (1 + 2 * (1 - own[END].mean())), "{:.2f}")
+run.glue("sparse-limit", limit(own[END].mean()), "{:.2f}")
 
 # %% [markdown]
 # **L8**, without any training: ReLU − StochA(0.7) {glue:text}`sparse-l8-above` and StochA(0.7) − SiLU
